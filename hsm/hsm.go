@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+// Package hsm opens PKCS#11 tokens and manages them: listing, initialising,
+// PINs, random bytes. What lies on a token is the business of packages keystore
+// and truststore.
+//
+// A token is named by an RFC 7512 URI or by the fields of [Config]:
+//
+//	pkcs11:token=terminal?module-path=/usr/lib/softhsm/libsofthsm2.so
+//	pkcs11:serial=2cb1ba5f91c4d2a0?module-path=/opt/vendor/libp11.so&pin-source=file:/run/pin
+//	pkcs11:slot-id=3?module-path=/opt/vendor/libp11.so
+//
+// PKCS#11 knows one login for each token and process. Opening a token that the
+// process has open already therefore shares it, and takes the same PIN or
+// fails. Programs built without cgo get [ErrNoCgo] from every function that
+// would load a module.
+package hsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/hsmtls/hsmtls-go/internal/p11"
+)
+
+// Config says which token to open and how to log in. The zero Config names no
+// module and cannot be opened.
+type Config struct {
+	// URI is an RFC 7512 PKCS#11 URI. Its attributes token, serial, slot-id,
+	// module-path, pin-source and pin-value are used, and others refused.
+	// Fields below that are set win over it. Empty means there is none.
+	URI string
+
+	// Module is the path of the PKCS#11 library. Required, here or in URI.
+	Module string
+
+	// Token is the label of the token, Serial its serial number, SlotID its
+	// slot. All that are set must fit, and exactly one token must. With none
+	// set, the module must hold exactly one initialised token. Slot numbers
+	// change when a module is loaded anew: prefer the other two.
+	Token  string
+	Serial string
+	SlotID *uint
+
+	// PIN is where the user PIN comes from. The zero PIN is good for tokens
+	// that require no login only.
+	PIN PIN
+
+	// Sessions is how many signatures may be in the token at the same time.
+	// Zero means four, or fewer if the token allows fewer sessions.
+	Sessions int
+
+	// Logger receives warnings. Nil means they are discarded.
+	Logger *slog.Logger
+}
+
+// A Token is an open, logged-in token. It is safe for concurrent use. After
+// Close every method returns [ErrClosed], and so do the keys that came from it.
+type Token struct{ device p11.Token }
+
+// Open opens a token and logs in. A wrong PIN ([ErrPIN]) is tried once, and not
+// at all when it would be the last try ([ErrPINFinalTry]) or the PIN is locked
+// ([ErrPINLocked]). A token that is not there is [ErrNotFound], several that
+// fit are [ErrAmbiguous]; both say which tokens there are.
+func Open(ctx context.Context, cfg Config) (*Token, error) {
+	cfg, err := cfg.resolve()
+	if err != nil {
+		return nil, fmt.Errorf("hsm: %w", err)
+	}
+	device, err := p11.Open(ctx, p11.Config{
+		Module:   cfg.Module,
+		Select:   cfg.selector(),
+		PIN:      cfg.PIN.source,
+		Sessions: cfg.Sessions,
+		Logger:   cfg.Logger,
+	})
+	if err != nil {
+		return nil, wrap(err)
+	}
+	return &Token{device: device}, nil
+}
+
+func (c Config) selector() p11.Selector {
+	return p11.Selector{Label: c.Token, Serial: c.Serial, Slot: c.SlotID}
+}
+
+// Device gives the packages of this module their way to the token. Its type is
+// internal: other modules have no use for it.
+func (t *Token) Device() p11.Token { return t.device }
+
+// Info asks the token for its description, free memory and PIN state included.
+func (t *Token) Info(ctx context.Context) (Info, error) {
+	info, err := t.device.Info(ctx)
+	return newInfo(info), wrap(err)
+}
+
+// Random returns n bytes from the token's random generator (C_GenerateRandom).
+func (t *Token) Random(ctx context.Context, n int) ([]byte, error) {
+	b, err := t.device.Random(ctx, n)
+	return b, wrap(err)
+}
+
+// SetPIN changes the user PIN (C_SetPIN). A wrong old PIN is [ErrPIN], and is
+// noticed without spending one of the token's tries.
+func (t *Token) SetPIN(ctx context.Context, oldPIN, newPIN PIN) error {
+	before, err := oldPIN.get(ctx)
+	if err != nil {
+		return fmt.Errorf("hsm: old PIN: %w", err)
+	}
+	defer clear(before)
+	after, err := newPIN.get(ctx)
+	if err != nil {
+		return fmt.Errorf("hsm: new PIN: %w", err)
+	}
+	defer clear(after)
+	return wrap(t.device.SetPIN(ctx, before, after))
+}
+
+// Close gives the token back. When all who opened it have closed it, the
+// process logs out. Closing twice is harmless; the error is always nil.
+func (t *Token) Close() error { return wrap(t.device.Close()) }
+
+// wrap adds the package to an error, and the sentinels to a failed choice.
+func wrap(err error) error {
+	var choice *p11.TokenError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &choice) && choice.Ambiguous():
+		return fmt.Errorf("hsm: %w: %w", ErrAmbiguous, err)
+	case choice != nil:
+		return fmt.Errorf("hsm: %w: %w", ErrNotFound, err)
+	}
+	return fmt.Errorf("hsm: %w", err)
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+//go:build cgo
+
+package p11
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/asn1"
+	"fmt"
+	"math/big"
+
+	"github.com/ThalesGroup/crypto11"
+	"github.com/miekg/pkcs11"
+)
+
+// usage is what a key may do: the private half signs, the public half verifies,
+// and neither does anything else. Tokens default to more.
+var (
+	publicUsage = map[crypto11.AttributeType]any{
+		pkcs11.CKA_VERIFY:         true,
+		pkcs11.CKA_ENCRYPT:        false,
+		pkcs11.CKA_WRAP:           false,
+		pkcs11.CKA_VERIFY_RECOVER: false,
+		pkcs11.CKA_MODIFIABLE:     false,
+	}
+	privateUsage = map[crypto11.AttributeType]any{
+		pkcs11.CKA_SIGN:         true,
+		pkcs11.CKA_DECRYPT:      false,
+		pkcs11.CKA_UNWRAP:       false,
+		pkcs11.CKA_DERIVE:       false,
+		pkcs11.CKA_SIGN_RECOVER: false,
+		pkcs11.CKA_MODIFIABLE:   false,
+		pkcs11.CKA_PRIVATE:      true,
+		pkcs11.CKA_SENSITIVE:    true,
+		pkcs11.CKA_EXTRACTABLE:  false,
+	}
+)
+
+// GenerateKey makes a key pair inside the token.
+func (h *handle) GenerateKey(ctx context.Context, t KeyTemplate) (Key, error) {
+	g, err := h.generation(ctx)
+	if err != nil {
+		return Key{}, err
+	}
+	public, err := attributeSet(t, publicUsage)
+	if err != nil {
+		return Key{}, err
+	}
+	private, err := attributeSet(t, privateUsage)
+	if err != nil {
+		return Key{}, err
+	}
+	if err := g.enter(ctx); err != nil {
+		return Key{}, err
+	}
+	err = g.generate(t.Type, public, private)
+	g.leave()
+	if err != nil {
+		return Key{}, err
+	}
+	return h.one(ctx, t.ID)
+}
+
+func attributeSet(t KeyTemplate, usage map[crypto11.AttributeType]any) (crypto11.AttributeSet, error) {
+	if t.Label == "" || len(t.ID) == 0 {
+		return nil, fmt.Errorf("key template without a label or CKA_ID")
+	}
+	set, err := crypto11.NewAttributeSetWithIDAndLabel(t.ID, []byte(t.Label))
+	if err != nil {
+		return nil, err
+	}
+	for attribute, value := range usage {
+		if err := set.Set(attribute, value); err != nil {
+			return nil, err
+		}
+	}
+	return set, nil
+}
+
+func (g *generation) generate(t KeyType, public, private crypto11.AttributeSet) (err error) {
+	switch t {
+	case RSA2048:
+		_, err = g.keys.GenerateRSAKeyPairWithAttributes(public, private, 2048)
+	case RSA3072:
+		_, err = g.keys.GenerateRSAKeyPairWithAttributes(public, private, 3072)
+	case RSA4096:
+		_, err = g.keys.GenerateRSAKeyPairWithAttributes(public, private, 4096)
+	case P256:
+		_, err = g.keys.GenerateECDSAKeyPairWithAttributes(public, private, elliptic.P256())
+	case P384:
+		_, err = g.keys.GenerateECDSAKeyPairWithAttributes(public, private, elliptic.P384())
+	default:
+		err = fmt.Errorf("%w: key type %d", ErrUnsupported, t)
+	}
+	return wrap("C_GenerateKeyPair", err)
+}
+
+// ImportKey writes a key pair that was made elsewhere.
+func (h *handle) ImportKey(ctx context.Context, t KeyTemplate, key crypto.PrivateKey) (Key, error) {
+	public, private, err := importTemplates(t, key)
+	if err != nil {
+		return Key{}, err
+	}
+	err = h.with(ctx, func(v session) error {
+		o, err := v.raw.CreateObject(v.handle, private)
+		if err != nil {
+			return wrap("C_CreateObject", err)
+		}
+		if _, err = v.raw.CreateObject(v.handle, public); err != nil {
+			_ = v.raw.DestroyObject(v.handle, o)
+		}
+		return wrap("C_CreateObject", err)
+	})
+	if err != nil {
+		return Key{}, err
+	}
+	return h.one(ctx, t.ID)
+}
+
+func importTemplates(t KeyTemplate, key crypto.PrivateKey) (public, private []*pkcs11.Attribute, err error) {
+	publicSet, err := attributeSet(t, publicUsage)
+	if err != nil {
+		return nil, nil, err
+	}
+	privateSet, err := attributeSet(t, privateUsage)
+	if err != nil {
+		return nil, nil, err
+	}
+	pub, prv, err := keyMaterial(key)
+	if err != nil {
+		return nil, nil, err
+	}
+	token := pkcs11.NewAttribute(pkcs11.CKA_TOKEN, true)
+	public = append(publicSet.ToSlice(), append(pub, token, pkcs11.NewAttribute(pkcs11.CKA_CLASS, pkcs11.CKO_PUBLIC_KEY))...)
+	private = append(privateSet.ToSlice(), append(prv, token, pkcs11.NewAttribute(pkcs11.CKA_CLASS, pkcs11.CKO_PRIVATE_KEY))...)
+	return public, private, nil
+}
+
+// keyMaterial gives the numbers of a key as attributes.
+func keyMaterial(key crypto.PrivateKey) (public, private []*pkcs11.Attribute, err error) {
+	switch k := key.(type) {
+	case *rsa.PrivateKey:
+		if len(k.Primes) != 2 {
+			return nil, nil, fmt.Errorf("%w: RSA key of %d primes", ErrUnsupported, len(k.Primes))
+		}
+		k.Precompute()
+		public, private = rsaMaterial(k)
+		return public, private, nil
+	case *ecdsa.PrivateKey:
+		return ecMaterial(k)
+	}
+	return nil, nil, fmt.Errorf("%w: import of a %T", ErrUnsupported, key)
+}
+
+func rsaMaterial(k *rsa.PrivateKey) (public, private []*pkcs11.Attribute) {
+	public = []*pkcs11.Attribute{
+		pkcs11.NewAttribute(pkcs11.CKA_KEY_TYPE, pkcs11.CKK_RSA),
+		pkcs11.NewAttribute(pkcs11.CKA_MODULUS, k.N.Bytes()),
+		pkcs11.NewAttribute(pkcs11.CKA_PUBLIC_EXPONENT, big.NewInt(int64(k.E)).Bytes()),
+	}
+	private = append(public[:3:3],
+		pkcs11.NewAttribute(pkcs11.CKA_PRIVATE_EXPONENT, k.D.Bytes()),
+		pkcs11.NewAttribute(pkcs11.CKA_PRIME_1, k.Primes[0].Bytes()),
+		pkcs11.NewAttribute(pkcs11.CKA_PRIME_2, k.Primes[1].Bytes()),
+		pkcs11.NewAttribute(pkcs11.CKA_EXPONENT_1, k.Precomputed.Dp.Bytes()),
+		pkcs11.NewAttribute(pkcs11.CKA_EXPONENT_2, k.Precomputed.Dq.Bytes()),
+		pkcs11.NewAttribute(pkcs11.CKA_COEFFICIENT, k.Precomputed.Qinv.Bytes()),
+	)
+	return public, private
+}
+
+func ecMaterial(k *ecdsa.PrivateKey) (public, private []*pkcs11.Attribute, err error) {
+	params, err := curveParams(k.Curve)
+	if err != nil {
+		return nil, nil, err
+	}
+	point, err := k.PublicKey.Bytes()
+	if err != nil {
+		return nil, nil, err
+	}
+	if point, err = asn1.Marshal(point); err != nil {
+		return nil, nil, err
+	}
+	secret, err := k.Bytes()
+	if err != nil {
+		return nil, nil, err
+	}
+	kind := pkcs11.NewAttribute(pkcs11.CKA_KEY_TYPE, pkcs11.CKK_EC)
+	curve := pkcs11.NewAttribute(pkcs11.CKA_EC_PARAMS, params)
+	public = []*pkcs11.Attribute{kind, curve, pkcs11.NewAttribute(pkcs11.CKA_EC_POINT, point)}
+	private = []*pkcs11.Attribute{kind, curve, pkcs11.NewAttribute(pkcs11.CKA_VALUE, secret)}
+	return public, private, nil
+}
+
+func curveParams(curve elliptic.Curve) ([]byte, error) {
+	for oid, c := range curveOIDs {
+		if c != curve {
+			continue
+		}
+		parsed, err := x509.ParseOID(oid)
+		if err != nil {
+			return nil, err
+		}
+		der, err := parsed.MarshalBinary() // the contents, without tag and length
+		return append([]byte{asn1.TagOID, byte(len(der))}, der...), err
+	}
+	return nil, fmt.Errorf("%w: curve %s", ErrUnsupported, curve.Params().Name)
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+//go:build cgo
+
+package p11
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/miekg/pkcs11"
+)
+
+// List describes the tokens of a module, in slot order, with their mechanisms.
+func List(ctx context.Context, path string) (found []TokenInfo, err error) {
+	m, err := moduleFor(path)
+	if err != nil {
+		return nil, err
+	}
+	m.life.Lock()
+	defer m.life.Unlock()
+	err = m.manage(ctx, func(raw *pkcs11.Ctx) error {
+		if found, err = listTokens(raw, m.path); err != nil {
+			return err
+		}
+		for i := range found {
+			found[i].Mechanisms, _ = mechanisms(raw, found[i].Slot)
+		}
+		return nil
+	})
+	return found, err
+}
+
+// InitToken initialises a token and sets its user PIN. Errors:
+// [ErrInitialized] without Wipe, and for a label that another token has;
+// [ErrBusy] for a token that is open in this process.
+func InitToken(ctx context.Context, r InitRequest) (info TokenInfo, err error) {
+	if err := r.check(); err != nil {
+		return TokenInfo{}, err
+	}
+	m, err := moduleFor(r.Module)
+	if err != nil {
+		return TokenInfo{}, err
+	}
+	m.life.Lock()
+	defer m.life.Unlock()
+	err = m.manage(ctx, func(raw *pkcs11.Ctx) error {
+		slot, err := m.slotToInit(raw, r)
+		if err != nil {
+			return err
+		}
+		if err := raw.InitToken(slot, string(r.SOPIN), r.Label); err != nil {
+			return wrap("C_InitToken", err)
+		}
+		if err := initPIN(raw, slot, r.SOPIN, r.PIN); err != nil {
+			return err
+		}
+		info, err = tokenInfo(raw, m.path, slot)
+		return err
+	})
+	return info, err
+}
+
+func (r InitRequest) check() error {
+	switch {
+	case r.Label == "" || len(r.Label) > 32:
+		return fmt.Errorf("token label must have 1 to 32 bytes, not %d", len(r.Label))
+	case len(r.SOPIN) == 0 || len(r.PIN) == 0:
+		return ErrNoPIN
+	}
+	return nil
+}
+
+// slotToInit finds the token that may be initialised.
+func (m *module) slotToInit(raw *pkcs11.Ctx, r InitRequest) (uint, error) {
+	found, err := listTokens(raw, m.path)
+	if err != nil {
+		return 0, err
+	}
+	info, err := r.target(m.path, found)
+	if err != nil {
+		return 0, err
+	}
+	for _, other := range found {
+		if other.Slot != info.Slot && other.Flags.Initialized && other.Label == r.Label {
+			return 0, fmt.Errorf("%w: %q is the label of serial %s", ErrInitialized, r.Label, other.Serial)
+		}
+	}
+	switch {
+	case info.Flags.Initialized && !r.Wipe:
+		return 0, fmt.Errorf("%w: %q, serial %s", ErrInitialized, info.Label, info.Serial)
+	case m.cores[info.Slot] != nil:
+		return 0, fmt.Errorf("%w: it is open in this process", ErrBusy)
+	}
+	return info.Slot, nil
+}
+
+// target is the token that r means.
+func (r InitRequest) target(path string, found []TokenInfo) (TokenInfo, error) {
+	if r.Select != (Selector{}) {
+		return chooseToken(path, r.Select, found)
+	}
+	for _, info := range found {
+		if !info.Flags.Initialized {
+			return info, nil
+		}
+	}
+	if len(found) == 1 {
+		return found[0], nil
+	}
+	return TokenInfo{}, &TokenError{Module: path, Select: r.Select, Found: found}
+}
+
+// InitPIN sets the user PIN as the security officer, which unlocks it. The
+// token must not be open in this process ([ErrBusy]): PKCS#11 has one login for
+// the process, and that would be the user's.
+func InitPIN(ctx context.Context, r PINRequest) error {
+	if len(r.SOPIN) == 0 || len(r.NewPIN) == 0 {
+		return ErrNoPIN
+	}
+	m, err := moduleFor(r.Module)
+	if err != nil {
+		return err
+	}
+	m.life.Lock()
+	defer m.life.Unlock()
+	return m.manage(ctx, func(raw *pkcs11.Ctx) error {
+		found, err := listTokens(raw, m.path)
+		if err != nil {
+			return err
+		}
+		info, err := chooseToken(m.path, r.Select, found)
+		switch {
+		case err != nil:
+			return err
+		case m.cores[info.Slot] != nil:
+			return fmt.Errorf("%w: it is open in this process", ErrBusy)
+		case info.Flags.SOPINLocked:
+			return ErrPINLocked
+		case info.Flags.SOPINFinalTry:
+			return ErrPINFinalTry
+		}
+		return initPIN(raw, info.Slot, r.SOPIN, r.NewPIN)
+	})
+}
+
+// initPIN logs in as the security officer and sets the user PIN.
+func initPIN(raw *pkcs11.Ctx, slot uint, soPIN, pin []byte) (err error) {
+	s, err := raw.OpenSession(slot, pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
+	if err != nil {
+		return wrap("C_OpenSession", err)
+	}
+	defer func() { err = errors.Join(err, wrap("C_CloseSession", raw.CloseSession(s))) }()
+	if err := raw.Login(s, pkcs11.CKU_SO, string(soPIN)); err != nil {
+		return wrap("C_Login", err)
+	}
+	defer func() { _ = raw.Logout(s) }()
+	return wrap("C_InitPIN", raw.InitPIN(s, string(pin)))
+}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+//go:build !cgo
+
+package p11
+
+import "context"
+
+// Open returns [ErrNoCgo].
+func Open(context.Context, Config) (Token, error) { return nil, ErrNoCgo }
+
+// List returns [ErrNoCgo].
+func List(context.Context, string) ([]TokenInfo, error) { return nil, ErrNoCgo }
+
+// InitToken returns [ErrNoCgo].
+func InitToken(context.Context, InitRequest) (TokenInfo, error) { return TokenInfo{}, ErrNoCgo }
+
+// InitPIN returns [ErrNoCgo].
+func InitPIN(context.Context, PINRequest) error { return ErrNoCgo }

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+//go:build cgo
+
+package p11
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/miekg/pkcs11"
+)
+
+// A session is a raw session in use, with the questions that are asked of
+// objects.
+type session struct {
+	raw        *pkcs11.Ctx
+	handle     pkcs11.SessionHandle
+	generation *generation
+}
+
+// findBatch is how many handles one C_FindObjects may return.
+const findBatch = 2048
+
+// find returns the handles of all objects that have the attributes.
+func find(raw *pkcs11.Ctx, s pkcs11.SessionHandle, template ...*pkcs11.Attribute) (_ []pkcs11.ObjectHandle, err error) {
+	if err := raw.FindObjectsInit(s, template); err != nil {
+		return nil, wrap("C_FindObjectsInit", err)
+	}
+	defer func() {
+		if final := raw.FindObjectsFinal(s); err == nil {
+			err = wrap("C_FindObjectsFinal", final)
+		}
+	}()
+	var all []pkcs11.ObjectHandle
+	for {
+		found, _, err := raw.FindObjects(s, findBatch)
+		if err != nil {
+			return nil, wrap("C_FindObjects", err)
+		}
+		if len(found) == 0 {
+			return all, nil
+		}
+		all = append(all, found...)
+	}
+}
+
+func (v session) find(class uint, f Filter) ([]pkcs11.ObjectHandle, error) {
+	template := []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_CLASS, class)}
+	if class == pkcs11.CKO_CERTIFICATE {
+		template = append(template, pkcs11.NewAttribute(pkcs11.CKA_CERTIFICATE_TYPE, pkcs11.CKC_X_509))
+	}
+	if f.Label != "" {
+		template = append(template, pkcs11.NewAttribute(pkcs11.CKA_LABEL, f.Label))
+	}
+	if len(f.ID) > 0 {
+		template = append(template, pkcs11.NewAttribute(pkcs11.CKA_ID, f.ID))
+	}
+	if len(f.Subject) > 0 {
+		template = append(template, pkcs11.NewAttribute(pkcs11.CKA_SUBJECT, f.Subject))
+	}
+	return find(v.raw, v.handle, template...)
+}
+
+func (v session) object(h pkcs11.ObjectHandle) Object {
+	return Object{generation: v.generation.number, handle: uint(h)}
+}
+
+// attributes are the values of one object by attribute type. An attribute that
+// the object does not have is absent.
+type attributes map[uint][]byte
+
+// attributes reads the given attributes, in one call where the token knows all
+// of them and one by one where it does not: a single unknown one fails the
+// whole call.
+func (v session) attributes(h pkcs11.ObjectHandle, types ...uint) (attributes, error) {
+	got, err := v.read(h, types...)
+	if !isAttributeRefusal(err) {
+		return got, err
+	}
+	got = attributes{}
+	for _, t := range types {
+		one, err := v.read(h, t)
+		if isAttributeRefusal(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		got[t] = one[t]
+	}
+	return got, nil
+}
+
+func (v session) read(h pkcs11.ObjectHandle, types ...uint) (attributes, error) {
+	template := make([]*pkcs11.Attribute, len(types))
+	for i, t := range types {
+		template[i] = pkcs11.NewAttribute(t, nil)
+	}
+	values, err := v.raw.GetAttributeValue(v.handle, h, template)
+	if err != nil {
+		return nil, wrap("C_GetAttributeValue", err)
+	}
+	got := attributes{}
+	for _, a := range values {
+		got[a.Type] = a.Value
+	}
+	return got, nil
+}
+
+// isAttributeRefusal reports whether a token says that it has no such
+// attribute, or not for us.
+func isAttributeRefusal(err error) bool {
+	return slices.Contains([]uint{ckrAttributeTypeInvalid, ckrAttributeSensitive, ckrAttributeValue}, codeOf(err))
+}
+
+func (a attributes) bool(t uint) bool { return len(a[t]) > 0 && a[t][0] != 0 }
+
+// ulong reads a CK_ULONG, which has the size of the platform's long.
+func (a attributes) ulong(t uint) uint {
+	switch b := a[t]; len(b) {
+	case 8:
+		return uint(binary.NativeEndian.Uint64(b))
+	case 4:
+		return uint(binary.NativeEndian.Uint32(b))
+	}
+	return 0
+}

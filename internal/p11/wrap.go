@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+//go:build cgo
+
+package p11
+
+import (
+	"errors"
+
+	"github.com/miekg/pkcs11"
+	"github.com/thales-e-security/pool"
+)
+
+// wrap makes an error of this package out of one of crypto11's or miekg's.
+// What holds no PKCS#11 code, and is not the session pool's, passes unchanged.
+func wrap(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var code pkcs11.Error
+	switch {
+	case errors.As(err, &code):
+		return &Error{Op: op, Code: uint(code)}
+	case errors.Is(err, pool.ErrTimeout):
+		return ErrBusy
+	}
+	return err
+}
+
+// codeOf returns the CKR_ value in err, or zero (CKR_OK) if there is none.
+func codeOf(err error) uint {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return 0
+}
