@@ -17,25 +17,31 @@ import (
 )
 
 // Certificates returns the certificate objects that match f.
-func (h *handle) Certificates(ctx context.Context, f Filter) (certs []Certificate, err error) {
-	err = h.with(ctx, func(v session) error {
-		handles, err := v.find(pkcs11.CKO_CERTIFICATE, f)
-		if err != nil {
-			return err
-		}
-		for _, o := range handles {
-			c, err := v.certificate(o)
-			if codeOf(err) == ckrObjectHandleInvalid {
-				continue // destroyed by somebody else since it was found
-			}
-			if err != nil {
-				return err
-			}
-			certs = append(certs, c)
-		}
-		return nil
+func (h *handle) Certificates(ctx context.Context, f Filter) ([]Certificate, error) {
+	return ask(ctx, h, func(v session) ([]Certificate, error) {
+		return collect(v, pkcs11.CKO_CERTIFICATE, f, v.certificate)
 	})
-	return certs, err
+}
+
+// collect reads the objects of a class that match f. Objects that vanish
+// between being found and being read are left out.
+func collect[T any](v session, class uint, f Filter, read func(pkcs11.ObjectHandle) (T, error)) ([]T, error) {
+	handles, err := v.find(class, f)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]T, 0, len(handles))
+	for _, o := range handles {
+		one, err := read(o)
+		if codeOf(err) == ckrObjectHandleInvalid {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return all, nil
 }
 
 func (v session) certificate(h pkcs11.ObjectHandle) (Certificate, error) {
@@ -67,26 +73,44 @@ func unpad(der []byte) []byte {
 }
 
 // CreateCertificate writes one certificate object. What a token may not know or
-// grant is left out one attribute after the other.
+// grant is left out one attribute after the other. An answer that was lost is
+// looked for before the object is written again.
 func (h *handle) CreateCertificate(ctx context.Context, t CertificateTemplate) (c Certificate, err error) {
 	required, err := requiredAttributes(t)
 	if err != nil {
 		return Certificate{}, err
 	}
-	for _, optional := range optionalAttributes(t) {
-		err = h.with(ctx, func(v session) error {
-			o, err := v.raw.CreateObject(v.handle, slices.Concat(required, optional))
-			if err != nil {
-				return wrap("C_CreateObject", err)
+	write := func() (err error) {
+		for _, optional := range optionalAttributes(t) {
+			c, err = h.create(ctx, slices.Concat(required, optional))
+			if !isTemplateRefusal(err) {
+				break
 			}
-			c, err = v.certificate(o)
-			return err
-		})
-		if !isTemplateRefusal(err) {
-			break
 		}
+		return err
 	}
+	there := func() (bool, error) {
+		found, err := h.Certificates(ctx, Filter{Label: t.Label, ID: t.ID})
+		for _, f := range found {
+			if bytes.Equal(f.Value, t.Value) {
+				c = f
+				return true, nil
+			}
+		}
+		return false, err
+	}
+	err = confirm(write, there)
 	return c, err
+}
+
+func (h *handle) create(ctx context.Context, template []*pkcs11.Attribute) (Certificate, error) {
+	return use(ctx, h, false, func(v session) (Certificate, error) {
+		o, err := v.raw.CreateObject(v.handle, template)
+		if err != nil {
+			return Certificate{}, wrap("C_CreateObject", err)
+		}
+		return v.certificate(o)
+	})
 }
 
 // requiredAttributes are the attributes of PKCS#11 v2.40 section 4.6.3 that
@@ -136,16 +160,17 @@ func isTemplateRefusal(err error) bool {
 
 // Destroy removes objects.
 func (h *handle) Destroy(ctx context.Context, objects ...Object) error {
-	return h.with(ctx, func(v session) error {
-		defer v.generation.forget()
+	_, err := use(ctx, h, false, func(v session) (struct{}, error) {
+		defer v.pool.generation.forget()
 		for _, o := range objects {
-			if o.generation != v.generation.number {
-				return ErrStale
+			if o.generation != v.pool.generation.number {
+				return struct{}{}, ErrStale
 			}
 			if err := v.raw.DestroyObject(v.handle, pkcs11.ObjectHandle(o.handle)); err != nil {
-				return wrap("C_DestroyObject", err)
+				return struct{}{}, wrap("C_DestroyObject", err)
 			}
 		}
-		return nil
+		return struct{}{}, nil
 	})
+	return err
 }

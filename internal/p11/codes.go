@@ -37,6 +37,7 @@ const (
 	ckrUserAlreadyLoggedIn  = 0x100
 	ckrUserNotLoggedIn      = 0x101
 	ckrNotInitialized       = 0x190
+	ckrAlreadyInitialized   = 0x191
 )
 
 var codeNames = map[uint]string{

@@ -43,11 +43,12 @@ var (
 	}
 )
 
-// GenerateKey makes a key pair inside the token.
+// GenerateKey makes a key pair inside the token. An answer that was lost is
+// looked for before another key is made.
 func (h *handle) GenerateKey(ctx context.Context, t KeyTemplate) (Key, error) {
-	g, err := h.generation(ctx)
-	if err != nil {
-		return Key{}, err
+	kind, ok := keyKinds[t.Type]
+	if !ok {
+		return Key{}, fmt.Errorf("%w: key type %d", ErrUnsupported, t.Type)
 	}
 	public, err := attributeSet(t, publicUsage)
 	if err != nil {
@@ -57,15 +58,23 @@ func (h *handle) GenerateKey(ctx context.Context, t KeyTemplate) (Key, error) {
 	if err != nil {
 		return Key{}, err
 	}
-	if err := g.enter(ctx); err != nil {
-		return Key{}, err
+	write := func() error {
+		_, err := use(ctx, h, false, func(v session) (struct{}, error) {
+			defer v.pool.generation.forget()
+			return struct{}{}, v.generate(kind, public.Copy(), private.Copy())
+		})
+		return err
 	}
-	err = g.generate(t.Type, public, private)
-	g.leave()
-	if err != nil {
+	if err := confirm(write, func() (bool, error) { return h.has(ctx, t.ID) }); err != nil {
 		return Key{}, err
 	}
 	return h.one(ctx, t.ID)
+}
+
+// has reports whether there is a private key with that CKA_ID.
+func (h *handle) has(ctx context.Context, id []byte) (bool, error) {
+	keys, err := h.Keys(ctx, Filter{ID: id})
+	return len(keys) > 0, err
 }
 
 func attributeSet(t KeyTemplate, usage map[crypto11.AttributeType]any) (crypto11.AttributeSet, error) {
@@ -84,21 +93,59 @@ func attributeSet(t KeyTemplate, usage map[crypto11.AttributeType]any) (crypto11
 	return set, nil
 }
 
-func (g *generation) generate(t KeyType, public, private crypto11.AttributeSet) (err error) {
-	switch t {
-	case RSA2048:
-		_, err = g.keys.GenerateRSAKeyPairWithAttributes(public, private, 2048)
-	case RSA3072:
-		_, err = g.keys.GenerateRSAKeyPairWithAttributes(public, private, 3072)
-	case RSA4096:
-		_, err = g.keys.GenerateRSAKeyPairWithAttributes(public, private, 4096)
-	case P256:
-		_, err = g.keys.GenerateECDSAKeyPairWithAttributes(public, private, elliptic.P256())
-	case P384:
-		_, err = g.keys.GenerateECDSAKeyPairWithAttributes(public, private, elliptic.P384())
-	default:
-		err = fmt.Errorf("%w: key type %d", ErrUnsupported, t)
+// A keyKind is what a key type means to crypto11: a curve, or a size in bits.
+type keyKind struct {
+	curve elliptic.Curve
+	bits  int
+}
+
+var keyKinds = map[KeyType]keyKind{
+	RSA2048: {bits: 2048},
+	RSA3072: {bits: 3072},
+	RSA4096: {bits: 4096},
+	P256:    {curve: elliptic.P256()},
+	P384:    {curve: elliptic.P384()},
+}
+
+// generate has crypto11 make the key pair, in a Context of its own that shares
+// the login. Where crypto11 cannot use the module, it is done here.
+func (v session) generate(k keyKind, public, private crypto11.AttributeSet) error {
+	m := v.pool.core.module
+	if m.anchor == nil || m.own {
+		return v.generateRaw(k, public, private)
 	}
+	slot := int(v.pool.slot)
+	c, err := crypto11.Configure(&crypto11.Config{Path: m.path, SlotNumber: &slot, MaxSessions: 2, LoginNotSupported: true})
+	if err != nil {
+		return wrap("C_OpenSession", err)
+	}
+	defer func() { _ = c.Close() }()
+	if k.curve != nil {
+		_, err = c.GenerateECDSAKeyPairWithAttributes(public, private, k.curve)
+	} else {
+		_, err = c.GenerateRSAKeyPairWithAttributes(public, private, k.bits)
+	}
+	return wrap("C_GenerateKeyPair", err)
+}
+
+// generateRaw makes a key pair with C_GenerateKeyPair.
+func (v session) generateRaw(k keyKind, public, private crypto11.AttributeSet) error {
+	mechanism := pkcs11.NewMechanism(uint(RSAKeyPairGen), nil)
+	kind := []*pkcs11.Attribute{
+		pkcs11.NewAttribute(pkcs11.CKA_MODULUS_BITS, k.bits),
+		pkcs11.NewAttribute(pkcs11.CKA_PUBLIC_EXPONENT, []byte{1, 0, 1}),
+	}
+	if k.curve != nil {
+		params, err := curveParams(k.curve)
+		if err != nil {
+			return err
+		}
+		mechanism = pkcs11.NewMechanism(uint(ECKeyPairGen), nil)
+		kind = []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_EC_PARAMS, params)}
+	}
+	token := pkcs11.NewAttribute(pkcs11.CKA_TOKEN, true)
+	_, _, err := v.raw.GenerateKeyPair(v.handle, []*pkcs11.Mechanism{mechanism},
+		append(public.ToSlice(), append(kind, token)...), append(private.ToSlice(), token))
 	return wrap("C_GenerateKeyPair", err)
 }
 
@@ -108,15 +155,16 @@ func (h *handle) ImportKey(ctx context.Context, t KeyTemplate, key crypto.Privat
 	if err != nil {
 		return Key{}, err
 	}
-	err = h.with(ctx, func(v session) error {
+	_, err = use(ctx, h, false, func(v session) (struct{}, error) {
+		defer v.pool.generation.forget()
 		o, err := v.raw.CreateObject(v.handle, private)
 		if err != nil {
-			return wrap("C_CreateObject", err)
+			return struct{}{}, wrap("C_CreateObject", err)
 		}
 		if _, err = v.raw.CreateObject(v.handle, public); err != nil {
 			_ = v.raw.DestroyObject(v.handle, o)
 		}
-		return wrap("C_CreateObject", err)
+		return struct{}{}, wrap("C_CreateObject", err)
 	})
 	if err != nil {
 		return Key{}, err

@@ -11,9 +11,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 
-	"github.com/ThalesGroup/crypto11"
 	"github.com/miekg/pkcs11"
 )
 
@@ -23,213 +21,127 @@ import (
 // that was opened again may give the same number to another key.
 type generation struct {
 	number uint64
-	core   *core
-	keys   *crypto11.Context // generates and signs
-	plain  *sessions         // everything else
-	slots  chan struct{}     // one for each signature that may be in the module
+	pool   *pool
 
-	mu      sync.Mutex
-	signers map[string]crypto11.Signer     // by CKA_ID
-	handles map[string]pkcs11.ObjectHandle // of private keys, by CKA_ID
+	mu   sync.Mutex
+	keys map[string]*privateKey // by CKA_ID
+}
+
+// A privateKey is a private key as one generation knows it.
+type privateKey struct {
+	handle             pkcs11.ObjectHandle
+	alwaysAuthenticate bool
+	proved             atomic.Bool // a signature of it was verified
 }
 
 var generations atomic.Uint64
 
-// build logs in and opens the sessions.
-func (c *core) build(ctx context.Context, pin []byte) (_ *generation, err error) {
-	g := &generation{
-		number:  generations.Add(1),
-		core:    c,
-		plain:   newSessions(c),
-		slots:   make(chan struct{}, c.sessions),
-		signers: map[string]crypto11.Signer{},
-		handles: map[string]pkcs11.ObjectHandle{},
-	}
-	defer func() {
-		if err != nil {
-			g.close()
+// build logs in and makes a generation.
+func (c *core) build(ctx context.Context, slot uint, pin []byte) (*generation, error) {
+	g := &generation{number: generations.Add(1), keys: map[string]*privateKey{}}
+	g.pool = newPool(c, g, slot, c.module.epochNow())
+	err := g.pool.do(ctx, func(v session) error {
+		if pin == nil {
+			return nil
 		}
-	}()
-	if err := g.plain.login(ctx, pin); err != nil {
-		return nil, err
-	}
-	// The login counts for the whole process, so crypto11 never sees the PIN.
-	slot := int(c.info.Slot)
-	g.keys, err = crypto11.Configure(&crypto11.Config{
-		Path:              c.module.path,
-		SlotNumber:        &slot,
-		LoginNotSupported: true,
-		MaxSessions:       c.sessions + 1,
-		PoolWaitTimeout:   c.cfg.SessionWait,
+		err := wrap("C_Login", v.raw.Login(v.handle, pkcs11.CKU_USER, string(pin)))
+		if codeOf(err) == ckrUserAlreadyLoggedIn && c.proven {
+			return nil // by an earlier generation that has a hung session open
+		}
+		return err
 	})
 	if err != nil {
-		return nil, wrap("C_OpenSession", err)
+		g.pool.close(drainTime)
+		return nil, err
 	}
-	g.warm()
 	return g, nil
 }
 
-// warm makes crypto11 open its sessions now: its pool hands out the empty
-// places first, so the first signatures would each pay for a session.
-func (g *generation) warm() {
-	random, err := g.keys.NewRandomReader()
-	if err != nil || !g.core.info.Flags.HasRandom {
-		return
-	}
-	var b [1]byte
-	for range g.core.sessions {
-		if _, err := random.Read(b[:]); err != nil {
-			return // the session is then opened when it is needed
-		}
-	}
-}
-
-// close closes the sessions; crypto11 waits for the signatures in flight.
-func (g *generation) close() {
-	if g == nil {
-		return
-	}
-	if g.keys != nil {
-		_ = g.keys.Close()
-	}
-	g.plain.close()
+// close logs out and closes the sessions. The logout is needed because the
+// anchor may keep a session on the same token. It reports whether no call is
+// left inside the module.
+func (g *generation) close(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, drainTime)
+	defer cancel()
+	_ = g.pool.do(ctx, func(v session) error { return wrap("C_Logout", v.raw.Logout(v.handle)) })
+	return g.pool.close(drainTime)
 }
 
 // sign makes one signature. It is the only place where the token signs.
-func (g *generation) sign(ctx context.Context, k *Signer, r signRequest) ([]byte, error) {
-	if err := g.enter(ctx); err != nil {
-		return nil, err
-	}
-	defer g.leave()
-	if r.message != nil {
-		return g.signMessage(ctx, k, r)
-	}
-	s, err := g.signer(k.id, k.public)
+func (g *generation) sign(v session, k *Signer, r signRequest) ([]byte, error) {
+	key, err := g.key(v, k.id)
 	if err != nil {
 		return nil, err
 	}
-	sig, err := s.Sign(nil, r.digest, r.opts())
-	return sig, wrap("C_Sign", err)
+	mechanism, input := r.forToken(k.public)
+	if err := v.raw.SignInit(v.handle, mechanism, key.handle); err != nil {
+		return nil, wrap("C_SignInit", err)
+	}
+	if key.alwaysAuthenticate {
+		if err := v.loginAgain(); err != nil {
+			return nil, err
+		}
+	}
+	sig, err := v.raw.Sign(v.handle, input)
+	if err != nil {
+		return nil, wrap("C_Sign", err)
+	}
+	if sig, err = r.fromToken(k.public, sig); err != nil {
+		return nil, err
+	}
+	return sig, key.prove(k.public, r, sig)
 }
 
-// enter waits for a place among the signatures in flight.
-func (g *generation) enter(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	select {
-	case g.slots <- struct{}{}:
+// prove verifies the first signature of a key in this generation: after an
+// outage the key must be the one it was. What does not verify is not given out.
+func (k *privateKey) prove(public crypto.PublicKey, r signRequest, sig []byte) error {
+	if k.proved.Load() {
 		return nil
-	default:
 	}
-	wait := time.NewTimer(g.core.cfg.SessionWait)
-	defer wait.Stop()
-	select {
-	case g.slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-wait.C:
-		return ErrBusy
+	if err := r.verify(public, sig); err != nil {
+		return fmt.Errorf("%w: its signature does not verify", ErrKeyMismatch)
 	}
+	k.proved.Store(true)
+	return nil
 }
 
-func (g *generation) leave() { <-g.slots }
-
-// signer finds the key with that CKA_ID once, and proves that its public half
-// is the expected one.
-func (g *generation) signer(id []byte, public crypto.PublicKey) (crypto11.Signer, error) {
+// key finds the private key with that CKA_ID, once.
+func (g *generation) key(v session, id []byte) (*privateKey, error) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if s, ok := g.signers[string(id)]; ok {
-		return s, samePublic(s.Public(), public)
+	k, ok := g.keys[string(id)]
+	g.mu.Unlock()
+	if ok {
+		return k, nil
 	}
 	if len(id) == 0 {
 		return nil, fmt.Errorf("%w: empty CKA_ID", ErrKeyNotFound)
 	}
-	found, err := g.keys.FindKeyPairs(id, nil)
+	found, err := v.find(pkcs11.CKO_PRIVATE_KEY, Filter{ID: id})
 	switch {
 	case err != nil:
-		return nil, wrap("C_FindObjects", err)
+		return nil, err
 	case len(found) == 0:
 		return nil, ErrKeyNotFound
 	case len(found) > 1:
 		return nil, ErrKeyAmbiguous
 	}
-	if err := samePublic(found[0].Public(), public); err != nil {
+	a, err := v.attributes(found[0], pkcs11.CKA_ALWAYS_AUTHENTICATE)
+	if err != nil {
 		return nil, err
 	}
-	g.signers[string(id)] = found[0]
-	return found[0], nil
-}
-
-func samePublic(have, want crypto.PublicKey) error {
-	if h, ok := have.(interface{ Equal(crypto.PublicKey) bool }); ok && h.Equal(want) {
-		return nil
-	}
-	return ErrKeyMismatch
-}
-
-// signMessage has the token hash and sign, which crypto11 cannot.
-func (g *generation) signMessage(ctx context.Context, k *Signer, r signRequest) (sig []byte, err error) {
-	err = g.plain.with(ctx, func(raw *pkcs11.Ctx, s pkcs11.SessionHandle) error {
-		key, err := g.privateKey(raw, s, k.id)
-		if err != nil {
-			return err
-		}
-		if err := raw.SignInit(s, []*pkcs11.Mechanism{r.ckMechanism(k.public)}, key); err != nil {
-			return wrap("C_SignInit", err)
-		}
-		sig, err = raw.Sign(s, r.message)
-		return wrap("C_Sign", err)
-	})
-	return sig, err
-}
-
-// privateKey finds the handle of the private key with that CKA_ID, once.
-func (g *generation) privateKey(raw *pkcs11.Ctx, s pkcs11.SessionHandle, id []byte) (pkcs11.ObjectHandle, error) {
+	k = &privateKey{handle: found[0], alwaysAuthenticate: a.bool(pkcs11.CKA_ALWAYS_AUTHENTICATE)}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if h, ok := g.handles[string(id)]; ok {
-		return h, nil
+	if other, ok := g.keys[string(id)]; ok {
+		return other, nil
 	}
-	found, err := find(raw, s, pkcs11.NewAttribute(pkcs11.CKA_CLASS, pkcs11.CKO_PRIVATE_KEY), pkcs11.NewAttribute(pkcs11.CKA_ID, id))
-	switch {
-	case err != nil:
-		return 0, err
-	case len(found) == 0:
-		return 0, ErrKeyNotFound
-	case len(found) > 1:
-		return 0, ErrKeyAmbiguous
-	}
-	g.handles[string(id)] = found[0]
-	return found[0], nil
+	g.keys[string(id)] = k
+	return k, nil
 }
 
 // forget drops what is cached about keys, after one was made or destroyed.
 func (g *generation) forget() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	clear(g.signers)
-	clear(g.handles)
-}
-
-// ckMechanism is the hashing mechanism with its parameters.
-func (r signRequest) ckMechanism(public crypto.PublicKey) *pkcs11.Mechanism {
-	mech := r.hashingMechanism(public)
-	if !r.pss {
-		return pkcs11.NewMechanism(uint(mech), nil)
-	}
-	hash, mgf := pssParameters(r.hash)
-	return pkcs11.NewMechanism(uint(mech), pkcs11.NewPSSParams(hash, mgf, uint(r.hash.Size())))
-}
-
-func pssParameters(h crypto.Hash) (hash, mgf uint) {
-	switch h {
-	case crypto.SHA384:
-		return pkcs11.CKM_SHA384, pkcs11.CKG_MGF1_SHA384
-	case crypto.SHA512:
-		return pkcs11.CKM_SHA512, pkcs11.CKG_MGF1_SHA512
-	}
-	return pkcs11.CKM_SHA256, pkcs11.CKG_MGF1_SHA256
+	clear(g.keys)
 }

@@ -19,25 +19,10 @@ import (
 )
 
 // Keys returns the private keys that match f with their public halves.
-func (h *handle) Keys(ctx context.Context, f Filter) (keys []Key, err error) {
-	err = h.with(ctx, func(v session) error {
-		handles, err := v.find(pkcs11.CKO_PRIVATE_KEY, f)
-		if err != nil {
-			return err
-		}
-		for _, o := range handles {
-			k, err := v.key(o)
-			if codeOf(err) == ckrObjectHandleInvalid {
-				continue // destroyed by somebody else since it was found
-			}
-			if err != nil {
-				return err
-			}
-			keys = append(keys, k)
-		}
-		return nil
+func (h *handle) Keys(ctx context.Context, f Filter) ([]Key, error) {
+	return ask(ctx, h, func(v session) ([]Key, error) {
+		return collect(v, pkcs11.CKO_PRIVATE_KEY, f, v.key)
 	})
-	return keys, err
 }
 
 func (v session) key(h pkcs11.ObjectHandle) (Key, error) {
@@ -86,12 +71,17 @@ func (v session) addPublic(k *Key) error {
 		if err != nil {
 			return err
 		}
-		if i > 0 && samePublic(public, k.Public) != nil {
+		if i > 0 && !samePublic(public, k.Public) {
 			public = nil
 		}
 		k.Public = public
 	}
 	return nil
+}
+
+func samePublic(a, b crypto.PublicKey) bool {
+	k, ok := a.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && k.Equal(b)
 }
 
 // publicKey reads a public key object. A kind or encoding this package does

@@ -91,7 +91,7 @@ func (m *module) slotToInit(raw *pkcs11.Ctx, r InitRequest) (uint, error) {
 	switch {
 	case info.Flags.Initialized && !r.Wipe:
 		return 0, fmt.Errorf("%w: %q, serial %s", ErrInitialized, info.Label, info.Serial)
-	case m.cores[info.Slot] != nil:
+	case m.core(info) != nil:
 		return 0, fmt.Errorf("%w: it is open in this process", ErrBusy)
 	}
 	return info.Slot, nil
@@ -135,7 +135,7 @@ func InitPIN(ctx context.Context, r PINRequest) error {
 		switch {
 		case err != nil:
 			return err
-		case m.cores[info.Slot] != nil:
+		case m.core(info) != nil:
 			return fmt.Errorf("%w: it is open in this process", ErrBusy)
 		case info.Flags.SOPINLocked:
 			return ErrPINLocked

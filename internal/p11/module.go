@@ -9,9 +9,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/ThalesGroup/crypto11"
 	"github.com/miekg/pkcs11"
@@ -23,24 +25,27 @@ import (
 //
 // crypto11 must be the one that calls C_Initialize, and calls C_Finalize with
 // its last Context. The anchor is a Context that does nothing else than hold
-// the module initialised while the Contexts of tokens come and go. The raw
-// context shares that state and never initialises or finalises while the
-// anchor stands.
+// the module initialised. The raw context shares that state. Two kinds of
+// module have it otherwise: those that give every loader an instance of its own
+// (p11-kit-client), and those whose token has one session, which crypto11 cannot
+// use. Of these the raw context is initialised and finalised here.
 type module struct {
 	path string
 
 	// life serialises everything that starts, stops, opens or closes.
 	life   sync.Mutex
-	users  int            // opened tokens and those being opened
-	cores  map[uint]*core // by slot
-	anchor *crypto11.Context
+	users  int // opened tokens and those being opened
+	cores  map[*core]struct{}
+	anchor *crypto11.Context // nil if crypto11 cannot use the module
+	own    bool              // whether raw has an instance of its own
 
-	// calls is held for reading while a raw call is inside the library and for
-	// writing while the library may be finalised: a call that meets
-	// C_Finalize crashes the process.
-	calls sync.RWMutex
+	gate  gate        // around every call of raw
 	raw   *pkcs11.Ctx // nil unless the module is running
+	epoch uint64      // grows with every C_Initialize
 }
+
+// drainTime bounds the wait for calls inside a module that is to be finalised.
+const drainTime = 2 * time.Second
 
 var modules = struct {
 	sync.Mutex
@@ -66,7 +71,7 @@ func moduleFor(path string) (*module, error) {
 	defer modules.Unlock()
 	m := modules.byPath[canonical]
 	if m == nil {
-		m = &module{path: canonical, cores: map[uint]*core{}}
+		m = &module{path: canonical, cores: map[*core]struct{}{}}
 		modules.byPath[canonical] = m
 	}
 	return m, nil
@@ -77,7 +82,7 @@ func moduleFor(path string) (*module, error) {
 func (m *module) acquire(sel Selector) error {
 	m.life.Lock()
 	defer m.life.Unlock()
-	if m.users == 0 {
+	if m.raw == nil {
 		if err := m.start(sel); err != nil {
 			return err
 		}
@@ -93,30 +98,68 @@ func (m *module) release() {
 	m.releaseLocked()
 }
 
+// releaseLocked stops the module with its last user. A module with a hung call
+// inside cannot be stopped; it is left as it is, for the next acquire.
 func (m *module) releaseLocked() {
-	if m.users--; m.users == 0 {
-		m.stop()
+	if m.users--; m.users == 0 && m.raw != nil {
+		_ = m.stop()
 	}
 }
 
+// start loads and initialises the library.
 func (m *module) start(sel Selector) error {
 	cfg, err := m.anchorConfig(sel)
 	if err != nil {
 		return err
 	}
-	anchor, err := crypto11.Configure(cfg)
-	if err != nil {
+	anchor, err := configure(cfg)
+	if err != nil && !errors.Is(err, errOneSession) {
 		return m.explain(sel, err)
 	}
-	raw := pkcs11.New(m.path) // shares what the anchor initialised
+	raw := pkcs11.New(m.path)
 	if raw == nil {
-		_ = anchor.Close()
+		closeAnchor(anchor)
 		return fmt.Errorf("PKCS#11 module %s cannot be loaded", m.path)
 	}
-	m.calls.Lock()
-	defer m.calls.Unlock()
-	m.anchor, m.raw = anchor, raw
+	own, err := initialize(raw)
+	if err != nil {
+		raw.Destroy()
+		closeAnchor(anchor)
+		return err
+	}
+	m.anchor, m.raw, m.own = anchor, raw, own
+	m.epoch++
+	m.gate.admit()
 	return nil
+}
+
+// initialize reports whether the raw context got an instance of its own.
+func initialize(raw *pkcs11.Ctx) (own bool, err error) {
+	err = wrap("C_Initialize", raw.Initialize())
+	if codeOf(err) == ckrAlreadyInitialized {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// errOneSession stands for crypto11's panic at a token with a single session.
+var errOneSession = errors.New("crypto11 needs two sessions")
+
+// configure is crypto11.Configure without its panic. The reference to the
+// module that crypto11 then keeps holds it initialised like an anchor would.
+func configure(cfg *crypto11.Config) (c *crypto11.Context, err error) {
+	defer func() {
+		if recover() != nil {
+			c, err = nil, errOneSession
+		}
+	}()
+	return crypto11.Configure(cfg)
+}
+
+func closeAnchor(anchor *crypto11.Context) {
+	if anchor != nil {
+		_ = anchor.Close()
+	}
 }
 
 // anchorConfig says where the anchor holds its session. crypto11 takes one
@@ -167,14 +210,42 @@ func (m *module) explain(sel Selector, cause error) error {
 	return fmt.Errorf("PKCS#11 module %s: %w", m.path, cause)
 }
 
-// stop closes the anchor, and with it finalises the library.
-func (m *module) stop() {
-	m.calls.Lock()
-	defer m.calls.Unlock()
+// errInside is returned for a module that cannot be finalised.
+var errInside = errors.New("a call hangs inside the PKCS#11 module")
+
+// stop finalises the library, unless a call is inside.
+func (m *module) stop() error {
+	if !m.gate.shut(drainTime) {
+		return errInside
+	}
+	if m.own {
+		_ = m.raw.Finalize()
+	}
 	m.raw.Destroy()
 	m.raw = nil
-	_ = m.anchor.Close()
+	closeAnchor(m.anchor)
 	m.anchor = nil
+	return nil
+}
+
+// restart finalises and initialises the library for a token that cannot be
+// opened again otherwise. It is refused while another token of the module is
+// well, because it would lose its sessions.
+func (m *module) restart(sel Selector, log *slog.Logger) error {
+	m.life.Lock()
+	defer m.life.Unlock()
+	for c := range m.cores {
+		if c.state() == Ready {
+			return fmt.Errorf("PKCS#11 module is kept initialised for token %q", c.info.Label)
+		}
+	}
+	if m.raw != nil {
+		log.Info("p11: finalising and initialising the PKCS#11 module", "module", m.path)
+		if err := m.stop(); err != nil {
+			return err
+		}
+	}
+	return m.start(sel)
 }
 
 // call runs f inside the library.
@@ -182,18 +253,28 @@ func (m *module) call(ctx context.Context, f func(raw *pkcs11.Ctx) error) error 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	m.calls.RLock()
-	defer m.calls.RUnlock()
-	if m.raw == nil {
-		return ErrClosed
+	if !m.gate.enter() {
+		return errNotRunning
 	}
+	defer m.gate.leave()
 	return f(m.raw)
 }
+
+// epochNow returns the number of the present C_Initialize, or one that never
+// fits.
+func (m *module) epochNow() (epoch uint64) {
+	_ = m.call(context.Background(), func(*pkcs11.Ctx) error { epoch = m.epoch; return nil })
+	return epoch
+}
+
+// errNotRunning is the answer of a module that is being stopped or started. A
+// token that meets it is lost.
+var errNotRunning = &Error{Op: "C_Initialize", Code: ckrNotInitialized}
 
 // manage runs f with the library initialised: inside the running module, or in
 // a window of its own. The caller holds life.
 func (m *module) manage(ctx context.Context, f func(raw *pkcs11.Ctx) error) error {
-	if m.users > 0 {
+	if m.raw != nil {
 		return m.call(ctx, f)
 	}
 	if err := ctx.Err(); err != nil {
@@ -210,9 +291,12 @@ func (m *module) window(f func(raw *pkcs11.Ctx) error) error {
 		return fmt.Errorf("PKCS#11 module %s cannot be loaded", m.path)
 	}
 	defer raw.Destroy()
-	if err := raw.Initialize(); err != nil {
-		return wrap("C_Initialize", err)
+	own, err := initialize(raw)
+	if err != nil {
+		return err
 	}
-	defer func() { _ = raw.Finalize() }()
+	if own {
+		defer func() { _ = raw.Finalize() }()
+	}
 	return f(raw)
 }

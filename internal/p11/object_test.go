@@ -78,11 +78,22 @@ func TestPINIsNotAskedFor(t *testing.T) {
 	}
 }
 
-func TestTokenWithTooFewSessions(t *testing.T) {
+func TestSessionsFollowTheTokensLimit(t *testing.T) {
 	t.Parallel()
-	_, err := newCore(nil, Config{}, TokenInfo{MaxSessions: fixedSessions})
-	require.ErrorIs(t, err, ErrUnsupported)
-	c, err := newCore(nil, Config{Sessions: 16}, TokenInfo{MaxSessions: fixedSessions + 2})
-	require.NoError(t, err)
-	require.Equal(t, 2, c.sessions)
+	for _, tt := range []struct {
+		wish, limit int
+		anchored    bool
+		want        int
+	}{
+		{0, 0, true, defaultSessions},
+		{16, 0, true, 16},
+		{16, 10, true, 10 - anchorSessions},
+		{4, 2, true, 1},
+		{4, 1, false, 1},
+		{4, 3, false, 3},
+	} {
+		c, err := newCore(nil, Config{Sessions: tt.wish}, TokenInfo{MaxSessions: tt.limit}, tt.anchored)
+		require.NoError(t, err)
+		require.Equal(t, tt.want, c.sessions)
+	}
 }

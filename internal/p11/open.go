@@ -7,24 +7,9 @@ package p11
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
-	"fmt"
-	"log/slog"
-	"sync/atomic"
-	"time"
+	"errors"
 
 	"github.com/miekg/pkcs11"
-)
-
-const (
-	defaultSessions    = 4
-	defaultSessionWait = 5 * time.Second
-
-	// Sessions that are open beside those that sign: the anchor's, the one
-	// crypto11 keeps for itself, and one for everything but signing.
-	fixedSessions = 3
 )
 
 // Open opens a token and logs in. A token that is open in this process already
@@ -93,7 +78,7 @@ func askPIN(ctx context.Context, cfg Config, info TokenInfo) ([]byte, error) {
 	}
 	pin, err := cfg.PIN(ctx)
 	if err != nil {
-		return nil, err
+		return nil, &pinSourceError{err}
 	}
 	if len(pin) == 0 {
 		return nil, ErrNoPIN
@@ -101,95 +86,51 @@ func askPIN(ctx context.Context, cfg Config, info TokenInfo) ([]byte, error) {
 	return pin, nil
 }
 
+// A pinSourceError is the error of the place a PIN comes from.
+type pinSourceError struct{ error }
+
+func (e *pinSourceError) Unwrap() error { return e.error }
+
+// isPINError reports whether trying again would be wrong: nobody but an
+// operator can help, and another try could lock the token.
+func isPINError(err error) bool {
+	var source *pinSourceError
+	return errors.As(err, &source) || errors.Is(err, ErrPIN) || errors.Is(err, ErrPINLocked) ||
+		errors.Is(err, ErrPINFinalTry) || errors.Is(err, ErrNoPIN)
+}
+
 // open returns the core of the token, made now or shared.
 func (m *module) open(ctx context.Context, cfg Config, info TokenInfo, pin []byte) (*core, error) {
 	m.life.Lock()
 	defer m.life.Unlock()
-	if c := m.cores[info.Slot]; c != nil {
+	if c := m.core(info); c != nil {
 		if !c.knows(pin) {
 			return nil, &Error{Op: "C_Login", Code: ckrPINIncorrect}
 		}
 		c.refs++
 		return c, nil
 	}
-	c, err := newCore(m, cfg, info)
+	c, err := newCore(m, cfg, info, m.anchor != nil)
 	if err != nil {
 		return nil, err
 	}
-	g, err := c.build(ctx, pin)
+	g, err := c.build(ctx, info.Slot, pin)
 	if err != nil {
 		return nil, err
 	}
 	c.remember(pin)
-	c.generation.Store(g)
-	m.cores[info.Slot] = c
+	c.publish(g)
+	m.cores[c] = struct{}{}
 	return c, nil
 }
 
-// A core is one token of this process, shared by all who opened it.
-type core struct {
-	module   *module
-	cfg      Config
-	info     TokenInfo // as it was when opened
-	sessions int       // how many may sign at once
-	log      *slog.Logger
-	refs     int // guarded by module.life
-
-	salt, pinSum [32]byte // to recognise the PIN without keeping it
-
-	generation atomic.Pointer[generation] // nil once closed
-}
-
-func newCore(m *module, cfg Config, info TokenInfo) (*core, error) {
-	c := &core{module: m, cfg: cfg, info: info, sessions: cfg.Sessions, log: cfg.Logger, refs: 1}
-	if c.sessions <= 0 {
-		c.sessions = defaultSessions
+// core returns the open core of a token. Slots change when a module is
+// initialised again, so a token is known by what it says of itself.
+func (m *module) core(info TokenInfo) *core {
+	for c := range m.cores {
+		if c.info.Serial == info.Serial && c.info.Label == info.Label {
+			return c
+		}
 	}
-	if c.cfg.SessionWait <= 0 {
-		c.cfg.SessionWait = defaultSessionWait
-	}
-	if c.log == nil {
-		c.log = slog.New(slog.DiscardHandler)
-	}
-	if limit := info.MaxSessions; limit > 0 {
-		c.sessions = min(c.sessions, limit-fixedSessions)
-	}
-	if c.sessions < 1 {
-		return nil, fmt.Errorf("%w: it allows %d sessions, %d are needed", ErrUnsupported, info.MaxSessions, fixedSessions+1)
-	}
-	return c, nil
-}
-
-func (c *core) remember(pin []byte) {
-	rand.Read(c.salt[:]) //nolint:errcheck // never fails, by its documentation
-	c.pinSum = c.sum(pin)
-}
-
-func (c *core) knows(pin []byte) bool {
-	sum := c.sum(pin)
-	return subtle.ConstantTimeCompare(sum[:], c.pinSum[:]) == 1
-}
-
-func (c *core) sum(pin []byte) [32]byte {
-	return sha256.Sum256(append(c.salt[:len(c.salt):len(c.salt)], pin...))
-}
-
-// close gives up one reference; the last one closes the sessions.
-func (c *core) close() {
-	m := c.module
-	m.life.Lock()
-	defer m.life.Unlock()
-	if c.refs--; c.refs == 0 {
-		delete(m.cores, c.info.Slot)
-		c.generation.Swap(nil).close()
-	}
-	m.releaseLocked()
-}
-
-// current returns the generation to work with.
-func (c *core) current() (*generation, error) {
-	if g := c.generation.Load(); g != nil {
-		return g, nil
-	}
-	return nil, ErrClosed
+	return nil
 }

@@ -61,10 +61,26 @@ type Token interface {
 	Destroy(ctx context.Context, objects ...Object) error
 
 	// Signer returns a signer for the private key whose CKA_ID is id and
-	// whose public half is public. It looks the key up on the token and
-	// refuses with [ErrKeyMismatch] if the token holds another public key
-	// under that id.
+	// whose public half is public. It looks the key up on the token. That the
+	// two belong together is proved with the first signature, and again with
+	// the first one after each outage: it is verified before it is given out,
+	// and is [ErrKeyMismatch] if it does not fit.
 	Signer(ctx context.Context, id []byte, public crypto.PublicKey) (*Signer, error)
+
+	// Status says how the token is. It does not reach the token.
+	Status() Status
+
+	// Watch has f called after every change of state, and when a call hangs or
+	// returns, until stop is called. f must return soon.
+	Watch(f func(Status)) (stop func())
+
+	// Check proves that the token works by making a signature with the key
+	// that was last used. All who ask within interval get one result.
+	Check(ctx context.Context, interval time.Duration) error
+
+	// Reopen starts again after the state [Failed]. In other states it waits
+	// for the token to be ready.
+	Reopen(ctx context.Context) error
 
 	// Close gives the token back. The last Close on a token logs out; the
 	// last on a module finalises it. Closing twice is harmless.
@@ -79,17 +95,26 @@ type Config struct {
 	// Select names the token.
 	Select Selector
 
-	// PIN returns the user PIN. It is called once for every login, only when
-	// the token wants one. Nil means there is no PIN, which is an error for a
+	// PIN returns the user PIN. It is called once for every login, after an
+	// outage too, and only when the token wants one. Nil means there is no PIN, which is an error for a
 	// token that requires login. The slice is overwritten after use.
 	PIN func(context.Context) ([]byte, error)
 
-	// Sessions is how many sessions may sign at the same time.
+	// Sessions is how many calls may be inside the token at the same time.
 	// Zero means four.
 	Sessions int
 
-	// SessionWait bounds the wait for a free session. Zero means 5 s.
-	SessionWait time.Duration
+	// Queue is how many calls may wait for a session; more are turned away
+	// with [ErrBusy]. Zero means 4096.
+	Queue int
+
+	// Hold is how long a call waits for a token that lost its sessions. Zero
+	// means 5 s; negative means not at all.
+	Hold time.Duration
+
+	// Timeout bounds one signature, the wait for a session and Hold included.
+	// Zero means 10 s.
+	Timeout time.Duration
 
 	// Logger receives warnings. Nil means they are discarded.
 	Logger *slog.Logger

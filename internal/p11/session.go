@@ -6,6 +6,7 @@
 package p11
 
 import (
+	"context"
 	"encoding/binary"
 	"slices"
 
@@ -15,9 +16,24 @@ import (
 // A session is a raw session in use, with the questions that are asked of
 // objects.
 type session struct {
-	raw        *pkcs11.Ctx
-	handle     pkcs11.SessionHandle
-	generation *generation
+	raw    *pkcs11.Ctx
+	handle pkcs11.SessionHandle
+	pool   *pool
+}
+
+// loginAgain gives the PIN for one operation with a key that wants it every
+// time (PKCS#11 v2.40 section 5.6, CKU_CONTEXT_SPECIFIC).
+func (v session) loginAgain() error {
+	c := v.pool.core
+	pin, err := askPIN(context.Background(), c.cfg, c.info)
+	if err != nil {
+		return err
+	}
+	defer clear(pin)
+	if !c.knows(pin) {
+		return &Error{Op: "C_Login", Code: ckrPINIncorrect}
+	}
+	return wrap("C_Login", v.raw.Login(v.handle, pkcs11.CKU_CONTEXT_SPECIFIC, string(pin)))
 }
 
 // findBatch is how many handles one C_FindObjects may return.
@@ -64,7 +80,7 @@ func (v session) find(class uint, f Filter) ([]pkcs11.ObjectHandle, error) {
 }
 
 func (v session) object(h pkcs11.ObjectHandle) Object {
-	return Object{generation: v.generation.number, handle: uint(h)}
+	return Object{generation: v.pool.generation.number, handle: uint(h)}
 }
 
 // attributes are the values of one object by attribute type. An attribute that

@@ -6,13 +6,13 @@
 package p11
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"slices"
 	"sync"
 	"sync/atomic"
-
-	"github.com/miekg/pkcs11"
+	"time"
 )
 
 // A handle is one opening of a token: the core is shared, Close is not.
@@ -31,66 +31,65 @@ func (h *handle) Close() error {
 	return nil
 }
 
-// generation returns what to work with, unless this handle is closed.
-func (h *handle) generation(ctx context.Context) (*generation, error) {
-	if h.closed.Load() {
-		return nil, ErrClosed
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	return h.core.current()
+// ask puts a question to the token in a session of the pool. A question that
+// an outage swallowed is asked again.
+func ask[T any](ctx context.Context, h *handle, f func(v session) (T, error)) (T, error) {
+	return use(ctx, h, true, f)
 }
 
-// with runs f in a raw session.
-func (h *handle) with(ctx context.Context, f func(v session) error) error {
-	g, err := h.generation(ctx)
-	if err != nil {
-		return err
+// use runs f in a session of the pool. What f returns is looked at only if it
+// has returned: a caller may leave before.
+func use[T any](ctx context.Context, h *handle, again bool, f func(v session) (T, error)) (result T, err error) {
+	if h.closed.Load() {
+		return result, ErrClosed
 	}
-	return g.plain.with(ctx, func(raw *pkcs11.Ctx, s pkcs11.SessionHandle) error {
-		return f(session{raw: raw, handle: s, generation: g})
+	err = h.core.attempt(ctx, again, func(g *generation) error {
+		out := new(T)
+		err := g.pool.do(ctx, func(v session) (err error) {
+			*out, err = f(v)
+			return err
+		})
+		if err == nil {
+			result = *out
+		}
+		return err
 	})
+	return result, err
 }
 
 // Info asks the token for its current description.
-func (h *handle) Info(ctx context.Context) (info TokenInfo, err error) {
-	if _, err := h.generation(ctx); err != nil {
-		return TokenInfo{}, err
-	}
-	m := h.core.module
-	err = m.call(ctx, func(raw *pkcs11.Ctx) error {
-		info, err = tokenInfo(raw, m.path, h.core.info.Slot)
+func (h *handle) Info(ctx context.Context) (TokenInfo, error) {
+	return ask(ctx, h, func(v session) (TokenInfo, error) {
+		info, err := tokenInfo(v.raw, h.core.module.path, v.pool.slot)
 		info.Mechanisms = h.Mechanisms()
-		return err
+		return info, err
 	})
-	return info, err
 }
 
 // Mechanisms returns the list read when the token was opened.
 func (h *handle) Mechanisms() Mechanisms { return slices.Clone(h.core.info.Mechanisms) }
 
 // Random returns n bytes from the token's generator.
-func (h *handle) Random(ctx context.Context, n int) (b []byte, err error) {
+func (h *handle) Random(ctx context.Context, n int) ([]byte, error) {
 	if n <= 0 {
 		return []byte{}, nil
 	}
-	err = h.with(ctx, func(v session) error {
-		b, err = v.raw.GenerateRandom(v.handle, n)
-		return wrap("C_GenerateRandom", err)
+	return ask(ctx, h, func(v session) ([]byte, error) {
+		b, err := v.raw.GenerateRandom(v.handle, n)
+		return b, wrap("C_GenerateRandom", err)
 	})
-	return b, err
 }
 
 // SetPIN changes the user PIN.
 func (h *handle) SetPIN(ctx context.Context, oldPIN, newPIN []byte) error {
-	h.core.module.life.Lock()
-	defer h.core.module.life.Unlock()
+	if h.closed.Load() {
+		return ErrClosed
+	}
 	if !h.core.knows(oldPIN) {
 		return &Error{Op: "C_SetPIN", Code: ckrPINIncorrect}
 	}
-	err := h.with(ctx, func(v session) error {
-		return wrap("C_SetPIN", v.raw.SetPIN(v.handle, string(oldPIN), string(newPIN)))
+	_, err := use(ctx, h, false, func(v session) (struct{}, error) {
+		return struct{}{}, wrap("C_SetPIN", v.raw.SetPIN(v.handle, string(oldPIN), string(newPIN)))
 	})
 	if err == nil {
 		h.core.remember(newPIN)
@@ -100,35 +99,77 @@ func (h *handle) SetPIN(ctx context.Context, oldPIN, newPIN []byte) error {
 
 // Signer returns a signer for the key with that CKA_ID.
 func (h *handle) Signer(ctx context.Context, id []byte, public crypto.PublicKey) (*Signer, error) {
-	g, err := h.generation(ctx)
-	if err != nil {
-		return nil, err
-	}
 	s := &Signer{id: slices.Clone(id), public: public, token: h}
-	if h.signsDigests(s) {
-		_, err = g.signer(id, public)
-		return s, err
-	}
-	// The public half is then proved by whoever verifies the first signature.
-	err = h.with(ctx, func(v session) error {
-		_, err := g.privateKey(v.raw, v.handle, id)
-		return err
-	})
-	return s, err
-}
-
-// signsDigests reports whether crypto11 can sign with the key, which it does
-// with the mechanisms that take a digest.
-func (h *handle) signsDigests(s *Signer) bool {
-	have := h.core.info.Mechanisms
-	return have.Has(signRequest{}.rawMechanism(s.public)) || have.Has(signRequest{pss: true}.rawMechanism(s.public))
-}
-
-// sign implements signingToken.
-func (h *handle) sign(ctx context.Context, k *Signer, r signRequest) ([]byte, error) {
-	g, err := h.generation(ctx)
+	_, err := ask(ctx, h, func(v session) (*privateKey, error) { return v.pool.generation.key(v, id) })
 	if err != nil {
 		return nil, err
 	}
-	return g.sign(ctx, k, r)
+	return s, nil
+}
+
+// sign implements signingToken. The input is copied, because the caller may
+// leave before the token has read it.
+func (h *handle) sign(ctx context.Context, k *Signer, r signRequest) ([]byte, error) {
+	c := h.core
+	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, ErrBusy)
+	defer cancel()
+	r.digest, r.message = bytes.Clone(r.digest), bytes.Clone(r.message)
+	sig, err := ask(ctx, h, func(v session) ([]byte, error) { return v.pool.generation.sign(v, k, r) })
+	if err != nil {
+		return nil, err
+	}
+	c.count.signatures.Add(1)
+	c.remind(k, r)
+	return sig, nil
+}
+
+// remind keeps a signature that worked for the probe.
+func (c *core) remind(k *Signer, r signRequest) {
+	if p := c.probe.Load(); p == nil || p.signer != k {
+		c.probe.Store(&probe{signer: k, request: signRequest{hash: r.hash, pss: r.pss, message: r.message}})
+	}
+}
+
+// Status says how the token is.
+func (h *handle) Status() Status {
+	if h.closed.Load() {
+		return Status{State: Closed, Reason: ErrClosed}
+	}
+	return h.core.status()
+}
+
+// Watch calls f with every change.
+func (h *handle) Watch(f func(Status)) (stop func()) { return h.core.watch(f) }
+
+// Check proves that the token signs.
+func (h *handle) Check(ctx context.Context, interval time.Duration) error {
+	if h.closed.Load() {
+		return ErrClosed
+	}
+	return h.core.check(ctx, interval)
+}
+
+// Reopen starts again after the token failed for good.
+func (h *handle) Reopen(ctx context.Context) error {
+	if h.closed.Load() {
+		return ErrClosed
+	}
+	return h.core.reopen(ctx)
+}
+
+// confirm makes a write happen once. An error that leaves open whether it has
+// happened is settled by looking; only what is not there is written again.
+func confirm(write func() error, there func() (bool, error)) error {
+	err := write()
+	if !isLost(err) && !isSuspect(err) {
+		return err
+	}
+	found, look := there()
+	switch {
+	case look != nil:
+		return err
+	case found:
+		return nil
+	}
+	return write()
 }

@@ -143,7 +143,9 @@ func TestSignerMustBeTheExpectedKey(t *testing.T) {
 	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 
-	_, err = token.Signer(t.Context(), key.ID, other.Public())
+	impostor, err := token.Signer(t.Context(), key.ID, other.Public())
+	require.NoError(t, err)
+	_, err = impostor.SignMessage(nil, nil, crypto.SHA256)
 	require.ErrorIs(t, err, p11.ErrKeyMismatch)
 	_, err = token.Signer(t.Context(), []byte("no such id"), key.Public)
 	require.ErrorIs(t, err, p11.ErrKeyNotFound)

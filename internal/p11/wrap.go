@@ -9,21 +9,17 @@ import (
 	"errors"
 
 	"github.com/miekg/pkcs11"
-	"github.com/thales-e-security/pool"
 )
 
 // wrap makes an error of this package out of one of crypto11's or miekg's.
-// What holds no PKCS#11 code, and is not the session pool's, passes unchanged.
+// What holds no PKCS#11 code passes unchanged.
 func wrap(op string, err error) error {
 	if err == nil {
 		return nil
 	}
 	var code pkcs11.Error
-	switch {
-	case errors.As(err, &code):
+	if errors.As(err, &code) {
 		return &Error{Op: op, Code: uint(code)}
-	case errors.Is(err, pool.ErrTimeout):
-		return ErrBusy
 	}
 	return err
 }

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+//go:build cgo
+
+package p11
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Defaults of Config, and what crypto11 takes for itself: the anchor keeps one
+// session, and one more while it makes a key.
+const (
+	defaultSessions = 4
+	defaultQueue    = 4096
+	defaultHold     = 5 * time.Second
+	defaultTimeout  = 10 * time.Second
+
+	anchorSessions = 2
+)
+
+// A core is one token of this process, shared by all who opened it. It has a
+// generation while the token is well; recover.go says how it gets another.
+type core struct {
+	module   *module
+	cfg      Config
+	info     TokenInfo // as it was when opened
+	sessions int       // how many calls may be in the token at once
+	log      *slog.Logger
+	refs     int // guarded by module.life
+
+	pinMu        sync.Mutex
+	salt, pinSum [32]byte // to recognise the PIN without keeping it
+	proven       bool     // whether the token has accepted it
+
+	generation atomic.Pointer[generation] // nil while there is none
+
+	mu       sync.Mutex // guards what follows
+	st       State
+	since    time.Time
+	reason   error         // why it is not ready
+	changed  chan struct{} // closed and replaced with every change of state
+	outage   Outage        // the present or the last
+	outages  uint64
+	suspects time.Time // when an ambiguous error was last taken for an outage
+	watchers map[*watcher]struct{}
+
+	born  time.Time     // of the present generation
+	pause time.Duration // before the next one
+
+	probe  atomic.Pointer[probe]
+	health health
+
+	quit   context.CancelFunc // ends the rebuilding
+	ctx    context.Context
+	builds sync.WaitGroup
+
+	count counters
+}
+
+func newCore(m *module, cfg Config, info TokenInfo, anchored bool) (*core, error) {
+	if cfg.Sessions <= 0 {
+		cfg.Sessions = defaultSessions
+	}
+	if cfg.Queue <= 0 {
+		cfg.Queue = defaultQueue
+	}
+	if cfg.Hold == 0 {
+		cfg.Hold = defaultHold
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = defaultTimeout
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &core{module: m, cfg: cfg, info: info, sessions: cfg.Sessions, refs: 1, changed: make(chan struct{})}
+	c.log = cfg.Logger.With("token", info.Label, "serial", info.Serial)
+	if limit := info.MaxSessions; limit > 0 {
+		if anchored {
+			limit = max(limit-anchorSessions, 1)
+		}
+		c.sessions = min(c.sessions, limit)
+	}
+	c.ctx, c.quit = context.WithCancel(context.Background())
+	return c, nil
+}
+
+func (c *core) remember(pin []byte) {
+	c.pinMu.Lock()
+	defer c.pinMu.Unlock()
+	_, _ = rand.Read(c.salt[:]) // never fails, by its documentation
+	c.pinSum = c.sum(pin)
+	c.proven = true
+}
+
+func (c *core) knows(pin []byte) bool {
+	c.pinMu.Lock()
+	defer c.pinMu.Unlock()
+	sum := c.sum(pin)
+	return subtle.ConstantTimeCompare(sum[:], c.pinSum[:]) == 1
+}
+
+func (c *core) sum(pin []byte) [32]byte {
+	return sha256.Sum256(append(c.salt[:len(c.salt):len(c.salt)], pin...))
+}
+
+// close gives up one reference; the last one closes the sessions.
+func (c *core) close() {
+	m := c.module
+	m.life.Lock()
+	last := c.refs == 1
+	if c.refs--; last {
+		delete(m.cores, c)
+	}
+	m.life.Unlock()
+	if last {
+		c.quit()
+		c.builds.Wait()
+		if g := c.generation.Swap(nil); g != nil {
+			g.close(context.Background())
+		}
+		c.set(Closed, ErrClosed)
+	}
+	m.release()
+}
+
+// selector names the token as it was opened, whatever slot it is in now.
+func (c *core) selector() Selector {
+	return Selector{Label: c.info.Label, Serial: c.info.Serial}
+}
+
+func (c *core) String() string { return fmt.Sprintf("%q (serial %s)", c.info.Label, c.info.Serial) }

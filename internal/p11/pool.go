@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+//go:build cgo
+
+package p11
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/miekg/pkcs11"
+)
+
+// A pool is the sessions of one generation. A PKCS#11 session does one thing at
+// a time, so each has one worker, a goroutine that opens it when there is work
+// and uses it for job after job. Jobs wait in one queue, first come first
+// served; of the idle workers the one that worked last is taken, so that a
+// caller alone uses one session only.
+//
+// A call that hangs inside the module cannot be cancelled. Its caller leaves,
+// the worker counts as hung and is replaced, and ends when the call returns.
+type pool struct {
+	core       *core
+	generation *generation
+	slot       uint
+	epoch      uint64 // of the module
+	limit      int    // workers, without the hung ones
+
+	mu      sync.Mutex
+	idle    []*worker
+	queue   []*job
+	workers int // working or idle
+	hung    int // left inside the module by their callers
+	closed  bool
+	ended   chan struct{} // closed with the last worker of a closed pool
+}
+
+// maxHung is how many hung workers are replaced. More threads than that are
+// not risked on a module that swallows them.
+const maxHung = 8
+
+// A worker owns one session.
+type worker struct {
+	next   chan *job // capacity 1
+	handle pkcs11.SessionHandle
+	open   bool
+}
+
+// A job is one use of a session.
+type job struct {
+	run       func(v session) error
+	done      chan error // capacity 1
+	abandoned bool       // guarded by the pool's mu
+}
+
+func newPool(c *core, g *generation, slot uint, epoch uint64) *pool {
+	return &pool{core: c, generation: g, slot: slot, epoch: epoch, limit: c.sessions, ended: make(chan struct{})}
+}
+
+// call runs f inside the library, unless the library has been initialised
+// again: its session numbers then name the sessions of others.
+func (p *pool) call(f func(raw *pkcs11.Ctx) error) error {
+	m := p.core.module
+	return m.call(context.Background(), func(raw *pkcs11.Ctx) error {
+		if m.epoch != p.epoch {
+			return errNotRunning
+		}
+		return f(raw)
+	})
+}
+
+// errAbandoned is returned by do, joined with the reason, when the call is
+// still inside the module: what it does may still happen.
+var errAbandoned = errors.New("left inside the module")
+
+// do runs f in a session. It returns when f has, or when ctx ends.
+func (p *pool) do(ctx context.Context, f func(v session) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	j := &job{run: f, done: make(chan error, 1)}
+	if err := p.submit(j); err != nil {
+		return err
+	}
+	select {
+	case err := <-j.done:
+		return err
+	case <-ctx.Done():
+		return p.withdraw(j, context.Cause(ctx))
+	}
+}
+
+// submit gives a job to a worker, or queues it.
+func (p *pool) submit(j *job) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closed:
+		return errLost
+	case len(p.idle) > 0:
+		w := p.idle[len(p.idle)-1]
+		p.idle = p.idle[:len(p.idle)-1]
+		w.next <- j
+	case p.mayStart():
+		p.workers++
+		go p.work(j)
+	case len(p.queue) >= p.core.cfg.Queue:
+		p.core.count.shed.Add(1)
+		return ErrBusy
+	default:
+		p.queue = append(p.queue, j)
+	}
+	return nil
+}
+
+// mayStart reports whether another worker may start. mu is held.
+func (p *pool) mayStart() bool { return p.workers < p.limit && p.hung <= maxHung }
+
+// pop takes the first job of the queue, nil if there is none. mu is held.
+func (p *pool) pop() *job {
+	if len(p.queue) == 0 {
+		return nil
+	}
+	j := p.queue[0]
+	p.queue[0] = nil
+	p.queue = p.queue[1:]
+	return j
+}
+
+// withdraw is called by a caller that waits no longer.
+func (p *pool) withdraw(j *job, cause error) error {
+	p.mu.Lock()
+	if i := slices.Index(p.queue, j); i >= 0 {
+		p.queue = slices.Delete(p.queue, i, i+1)
+		p.mu.Unlock()
+		return cause
+	}
+	select {
+	case err := <-j.done: // just in time
+		p.mu.Unlock()
+		return err
+	default:
+	}
+	j.abandoned = true
+	p.workers--
+	p.hung++
+	if p.mayStart() {
+		if next := p.pop(); next != nil {
+			p.workers++
+			go p.work(next)
+		}
+	}
+	p.mu.Unlock()
+	p.core.count.abandoned.Add(1)
+	p.core.count.hung.Add(1)
+	p.core.announce()
+	return errors.Join(cause, errAbandoned)
+}
+
+// work is the life of a worker.
+func (p *pool) work(j *job) {
+	w := &worker{next: make(chan *job, 1)}
+	for j != nil {
+		j = p.finish(w, j, p.perform(w, j))
+	}
+	p.closeSession(w)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.workers--
+	if p.closed && p.workers+p.hung == 0 {
+		close(p.ended)
+	}
+}
+
+// perform does a job inside the module. A session in which the module reported
+// an error is closed, not used again: some modules leave the failed operation
+// active in it.
+func (p *pool) perform(w *worker, j *job) error {
+	err := p.call(func(raw *pkcs11.Ctx) error {
+		if err := p.openSession(raw, w); err != nil {
+			return err
+		}
+		return j.run(session{raw: raw, handle: w.handle, pool: p})
+	})
+	if codeOf(err) != 0 {
+		p.closeSession(w)
+	}
+	return err
+}
+
+func (p *pool) openSession(raw *pkcs11.Ctx, w *worker) (err error) {
+	if w.open {
+		return nil
+	}
+	w.handle, err = raw.OpenSession(p.slot, pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
+	w.open = err == nil
+	return wrap("C_OpenSession", err)
+}
+
+func (p *pool) closeSession(w *worker) {
+	if !w.open {
+		return
+	}
+	w.open = false
+	_ = p.call(func(raw *pkcs11.Ctx) error {
+		return raw.CloseSession(w.handle)
+	})
+}
+
+// finish reports the result of a job and returns the next one, nil if the
+// worker is to end.
+func (p *pool) finish(w *worker, j *job, err error) *job {
+	p.mu.Lock()
+	if j.abandoned { // a replacement may be at work
+		p.hung--
+		p.workers++
+		p.mu.Unlock()
+		p.core.count.hung.Add(-1)
+		p.core.announce()
+		return p.rejoin(w)
+	}
+	j.done <- err
+	return p.await(w)
+}
+
+// rejoin lets a worker whose hung call returned carry on if there is need.
+func (p *pool) rejoin(w *worker) *job {
+	p.closeSession(w)
+	p.mu.Lock()
+	if p.workers > p.limit {
+		p.mu.Unlock()
+		return nil
+	}
+	return p.await(w)
+}
+
+// await returns the next job. It is entered with mu held, and releases it.
+func (p *pool) await(w *worker) *job {
+	if p.closed {
+		p.mu.Unlock()
+		return nil
+	}
+	if j := p.pop(); j != nil {
+		p.mu.Unlock()
+		return j
+	}
+	p.idle = append(p.idle, w)
+	p.mu.Unlock()
+	return <-w.next // nil once the pool is closed
+}
+
+// close turns away the queue, ends the idle workers and waits for the others,
+// at most so long. It reports whether all have ended.
+func (p *pool) close(wait time.Duration) bool {
+	p.mu.Lock()
+	if !p.closed {
+		p.closed = true
+		for _, w := range p.idle {
+			close(w.next)
+		}
+		for _, j := range p.queue {
+			j.done <- errLost
+		}
+		p.idle, p.queue = nil, nil
+		if p.workers+p.hung == 0 {
+			close(p.ended)
+		}
+	}
+	p.mu.Unlock()
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-p.ended:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// usage is what a pool is doing.
+func (p *pool) usage() (sessions, inFlight, queued int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.workers, p.workers - len(p.idle), len(p.queue)
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+//go:build cgo
+
+package p11
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"math/big"
+
+	"github.com/miekg/pkcs11"
+)
+
+// digestInfo is the DER that stands before a digest in an RSASSA-PKCS1-v1_5
+// signature (RFC 8017 section 9.2, note 1).
+var digestInfo = map[crypto.Hash][]byte{
+	crypto.SHA256: {0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20},
+	crypto.SHA384: {0x30, 0x41, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02, 0x05, 0x00, 0x04, 0x30},
+	crypto.SHA512: {0x30, 0x51, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03, 0x05, 0x00, 0x04, 0x40},
+}
+
+// pssHashes are the parameters of CKM_RSA_PKCS_PSS (PKCS#11 v2.40 mechanisms,
+// section 2.1.9).
+var pssHashes = map[crypto.Hash]struct{ hash, mgf uint }{
+	crypto.SHA256: {pkcs11.CKM_SHA256, pkcs11.CKG_MGF1_SHA256},
+	crypto.SHA384: {pkcs11.CKM_SHA384, pkcs11.CKG_MGF1_SHA384},
+	crypto.SHA512: {pkcs11.CKM_SHA512, pkcs11.CKG_MGF1_SHA512},
+}
+
+// forToken is the mechanism and the input for C_SignInit and C_Sign.
+func (r signRequest) forToken(public crypto.PublicKey) ([]*pkcs11.Mechanism, []byte) {
+	mechanism, input := r.rawMechanism(public), r.digest
+	if r.message != nil {
+		mechanism, input = r.hashingMechanism(public), r.message
+	}
+	if mechanism == RSAPKCS {
+		input = append(digestInfo[r.hash][:len(digestInfo[r.hash]):len(digestInfo[r.hash])], r.digest...)
+	}
+	var parameters any
+	if r.pss {
+		h := pssHashes[r.hash]
+		parameters = pkcs11.NewPSSParams(h.hash, h.mgf, uint(r.hash.Size()))
+	}
+	return []*pkcs11.Mechanism{pkcs11.NewMechanism(uint(mechanism), parameters)}, input
+}
+
+// fromToken makes a standard signature of a token's. PKCS#11 gives the two
+// numbers of an ECDSA signature one after the other (PKCS#11 v2.40 mechanisms,
+// section 2.3.1); everybody else wants them in DER.
+func (r signRequest) fromToken(public crypto.PublicKey, sig []byte) ([]byte, error) {
+	if _, ec := public.(*ecdsa.PublicKey); !ec {
+		return sig, nil
+	}
+	half := len(sig) / 2
+	if half == 0 || len(sig)%2 != 0 {
+		return nil, fmt.Errorf("ECDSA signature of %d bytes", len(sig))
+	}
+	return asn1.Marshal(struct{ R, S *big.Int }{new(big.Int).SetBytes(sig[:half]), new(big.Int).SetBytes(sig[half:])})
+}
+
+var errSignature = errors.New("signature does not verify")
+
+// verify checks a signature in software.
+func (r signRequest) verify(public crypto.PublicKey, sig []byte) error {
+	digest := r.digest
+	if r.message != nil {
+		h := r.hash.New()
+		h.Write(r.message)
+		digest = h.Sum(nil)
+	}
+	switch k := public.(type) {
+	case *rsa.PublicKey:
+		if r.pss {
+			return rsa.VerifyPSS(k, r.hash, digest, sig, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
+		}
+		return rsa.VerifyPKCS1v15(k, r.hash, digest, sig)
+	case *ecdsa.PublicKey:
+		if ecdsa.VerifyASN1(k, digest, sig) {
+			return nil
+		}
+	}
+	return errSignature
+}
