@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/hsmtls/hsmtls-go/internal/p11"
 )
@@ -45,13 +46,28 @@ type Config struct {
 	Serial string
 	SlotID *uint
 
-	// PIN is where the user PIN comes from. The zero PIN is good for tokens
-	// that require no login only.
+	// PIN is where the user PIN comes from. It is asked when the token is
+	// opened, and again after each outage. The zero PIN is good for tokens that
+	// require no login only.
 	PIN PIN
 
-	// Sessions is how many signatures may be in the token at the same time.
-	// Zero means four, or fewer if the token allows fewer sessions.
+	// Sessions is how many calls may be inside the token at the same time.
+	// Zero means four, or fewer if the token allows fewer sessions. More than
+	// the token does in parallel makes single signatures slower, not all of
+	// them together faster.
 	Sessions int
+
+	// Queue is how many calls may wait for a session, first come first served;
+	// more are turned away with [ErrBusy]. Zero means 4096.
+	Queue int
+
+	// Hold is how long a call waits for a token that lost its sessions, before
+	// it fails with [*UnavailableError]. Zero means 5 s, negative not at all.
+	Hold time.Duration
+
+	// SignTimeout bounds one signature, from the call to the result; it is
+	// [ErrBusy] after that. Zero means 10 s.
+	SignTimeout time.Duration
 
 	// Logger receives warnings. Nil means they are discarded.
 	Logger *slog.Logger
@@ -75,6 +91,9 @@ func Open(ctx context.Context, cfg Config) (*Token, error) {
 		Select:   cfg.selector(),
 		PIN:      cfg.PIN.source,
 		Sessions: cfg.Sessions,
+		Queue:    cfg.Queue,
+		Hold:     cfg.Hold,
+		Timeout:  cfg.SignTimeout,
 		Logger:   cfg.Logger,
 	})
 	if err != nil {

@@ -74,17 +74,17 @@ func (g *generation) sign(v session, k *Signer, r signRequest) ([]byte, error) {
 		return nil, err
 	}
 	mechanism, input := r.forToken(k.public)
-	if err := v.raw.SignInit(v.handle, mechanism, key.handle); err != nil {
-		return nil, wrap("C_SignInit", err)
+	if err := v.signInit(mechanism, key.handle); err != nil {
+		return nil, err
 	}
 	if key.alwaysAuthenticate {
 		if err := v.loginAgain(); err != nil {
 			return nil, err
 		}
 	}
-	sig, err := v.raw.Sign(v.handle, input)
+	sig, err := v.signature(input, size(k.public))
 	if err != nil {
-		return nil, wrap("C_Sign", err)
+		return nil, err
 	}
 	if sig, err = r.fromToken(k.public, sig); err != nil {
 		return nil, err

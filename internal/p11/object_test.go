@@ -10,8 +10,10 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/asn1"
+	"reflect"
 	"testing"
 
+	"github.com/miekg/pkcs11"
 	"github.com/stretchr/testify/require"
 )
 
@@ -96,4 +98,13 @@ func TestSessionsFollowTheTokensLimit(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, tt.want, c.sessions)
 	}
+}
+
+// TestDirect holds what direct.go knows of miekg/pkcs11: a Ctx is one pointer.
+// That the pointer leads to the module is shown by every signature.
+func TestDirect(t *testing.T) {
+	t.Parallel()
+	ctx := reflect.TypeFor[pkcs11.Ctx]()
+	require.Equal(t, 1, ctx.NumField())
+	require.Equal(t, reflect.Pointer, ctx.Field(0).Type.Kind())
 }

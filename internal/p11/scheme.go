@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 
 	"github.com/miekg/pkcs11"
 )
@@ -33,22 +34,41 @@ var pssHashes = map[crypto.Hash]struct{ hash, mgf uint }{
 	crypto.SHA512: {pkcs11.CKM_SHA512, pkcs11.CKG_MGF1_SHA512},
 }
 
+// A ckMechanism is a mechanism for C_SignInit. A salt makes it PSS.
+type ckMechanism struct {
+	mechanism       Mechanism
+	hash, mgf, salt uint
+}
+
 // forToken is the mechanism and the input for C_SignInit and C_Sign.
-func (r signRequest) forToken(public crypto.PublicKey) ([]*pkcs11.Mechanism, []byte) {
-	mechanism, input := r.rawMechanism(public), r.digest
+func (r signRequest) forToken(public crypto.PublicKey) (ckMechanism, []byte) {
+	m, input := ckMechanism{mechanism: r.rawMechanism(public)}, r.digest
 	if r.message != nil {
-		mechanism, input = r.hashingMechanism(public), r.message
+		m.mechanism, input = r.hashingMechanism(public), r.message
 	}
-	if mechanism == RSAPKCS {
-		input = append(digestInfo[r.hash][:len(digestInfo[r.hash]):len(digestInfo[r.hash])], r.digest...)
+	if m.mechanism == RSAPKCS {
+		input = slices.Concat(digestInfo[r.hash], r.digest)
 	}
-	var parameters any
 	if r.pss {
 		h := pssHashes[r.hash]
-		parameters = pkcs11.NewPSSParams(h.hash, h.mgf, uint(r.hash.Size()))
+		m.hash, m.mgf, m.salt = h.hash, h.mgf, uint(r.hash.Size())
 	}
-	return []*pkcs11.Mechanism{pkcs11.NewMechanism(uint(mechanism), parameters)}, input
+	return m, input
 }
+
+// size is the length of a token's signature.
+func size(public crypto.PublicKey) int {
+	switch k := public.(type) {
+	case *rsa.PublicKey:
+		return k.Size()
+	case *ecdsa.PublicKey:
+		return 2 * ((k.Params().BitSize + 7) / 8)
+	}
+	return maxSignature
+}
+
+// maxSignature is for keys whose public half is not known here.
+const maxSignature = 1024
 
 // fromToken makes a standard signature of a token's. PKCS#11 gives the two
 // numbers of an ECDSA signature one after the other (PKCS#11 v2.40 mechanisms,
