@@ -142,13 +142,16 @@ func requiredAttributes(t CertificateTemplate) ([]*pkcs11.Attribute, error) {
 
 // optionalAttributes are the sets to try, the best first. PKCS#11 leaves the
 // default of CKA_PRIVATE to the token, so a public object says so.
-func optionalAttributes(t CertificateTemplate) [][]*pkcs11.Attribute {
+func optionalAttributes(t CertificateTemplate) (sets [][]*pkcs11.Attribute) {
 	category := pkcs11.NewAttribute(pkcs11.CKA_CERTIFICATE_CATEGORY, uint(t.Category))
-	public := pkcs11.NewAttribute(pkcs11.CKA_PRIVATE, false)
-	sets := [][]*pkcs11.Attribute{{public, category}, {public}, {}}
+	public := []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_PRIVATE, false)}
+	private := []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_PRIVATE, true)}
+	access := [][]*pkcs11.Attribute{public, nil}
 	if t.Private {
-		private := pkcs11.NewAttribute(pkcs11.CKA_PRIVATE, true)
-		sets = append([][]*pkcs11.Attribute{{private, category}, {private}}, sets...)
+		access = [][]*pkcs11.Attribute{private, public, nil}
+	}
+	for _, a := range access {
+		sets = append(sets, append(a[:len(a):len(a)], category), a)
 	}
 	return sets
 }

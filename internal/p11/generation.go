@@ -54,17 +54,21 @@ func (c *core) build(ctx context.Context, slot uint, pin []byte) (*generation, e
 		g.pool.close(drainTime)
 		return nil, err
 	}
+	g.pool.loggedIn.Store(pin != nil)
 	return g, nil
 }
 
-// close logs out and closes the sessions. The logout is needed because the
-// anchor may keep a session on the same token. It reports whether no call is
-// left inside the module.
+// close closes the sessions and logs out. The logout is needed because the
+// anchor may keep a session on the same token, and comes last because whoever is
+// still at work would find a token without private objects. It reports whether
+// no call is left inside the module.
 func (g *generation) close(ctx context.Context) bool {
+	ended := g.pool.close(drainTime)
 	ctx, cancel := context.WithTimeout(ctx, drainTime)
 	defer cancel()
-	_ = g.pool.do(ctx, func(v session) error { return wrap("C_Logout", v.raw.Logout(v.handle)) })
-	return g.pool.close(drainTime)
+	last := newPool(g.pool.core, g, g.pool.slot, g.pool.epoch)
+	_ = last.do(ctx, func(v session) error { return wrap("C_Logout", v.raw.Logout(v.handle)) })
+	return last.close(drainTime) && ended
 }
 
 // sign makes one signature. It is the only place where the token signs.

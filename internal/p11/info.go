@@ -12,15 +12,19 @@ import (
 	"github.com/miekg/pkcs11"
 )
 
-// listTokens describes every token that is present, in slot order.
-func listTokens(raw *pkcs11.Ctx, path string) ([]TokenInfo, error) {
+// list describes every token that is present, in slot order. One caller at a
+// time: SoftHSM 2.6.1 aborts the process when two list slots right after a token
+// was initialised, because both make the next blank one.
+func (m *module) list(raw *pkcs11.Ctx) ([]TokenInfo, error) {
+	m.listing.Lock()
+	defer m.listing.Unlock()
 	slots, err := raw.GetSlotList(true)
 	if err != nil {
 		return nil, wrap("C_GetSlotList", err)
 	}
 	var infos []TokenInfo
 	for _, slot := range slots {
-		info, err := tokenInfo(raw, path, slot)
+		info, err := tokenInfo(raw, m.path, slot)
 		if err != nil {
 			continue // a slot whose token does not answer hides no other
 		}

@@ -22,7 +22,7 @@ func List(ctx context.Context, path string) (found []TokenInfo, err error) {
 	m.life.Lock()
 	defer m.life.Unlock()
 	err = m.manage(ctx, func(raw *pkcs11.Ctx) error {
-		if found, err = listTokens(raw, m.path); err != nil {
+		if found, err = m.list(raw); err != nil {
 			return err
 		}
 		for i := range found {
@@ -75,7 +75,7 @@ func (r InitRequest) check() error {
 
 // slotToInit finds the token that may be initialised.
 func (m *module) slotToInit(raw *pkcs11.Ctx, r InitRequest) (uint, error) {
-	found, err := listTokens(raw, m.path)
+	found, err := m.list(raw)
 	if err != nil {
 		return 0, err
 	}
@@ -127,7 +127,7 @@ func InitPIN(ctx context.Context, r PINRequest) error {
 	m.life.Lock()
 	defer m.life.Unlock()
 	return m.manage(ctx, func(raw *pkcs11.Ctx) error {
-		found, err := listTokens(raw, m.path)
+		found, err := m.list(raw)
 		if err != nil {
 			return err
 		}

@@ -37,11 +37,14 @@ type module struct {
 	users  int // opened tokens and those being opened
 	cores  map[*core]struct{}
 	anchor *crypto11.Context // nil if crypto11 cannot use the module
-	own    bool              // whether raw has an instance of its own
+	alone  bool              // whether crypto11 has been found unable to use it
+	own    bool              // whether raw is to be finalised here
 
 	gate  gate        // around every call of raw
 	raw   *pkcs11.Ctx // nil unless the module is running
 	epoch uint64      // grows with every C_Initialize
+
+	listing sync.Mutex // see list
 }
 
 // drainTime bounds the wait for calls inside a module that is to be finalised.
@@ -108,13 +111,9 @@ func (m *module) releaseLocked() {
 
 // start loads and initialises the library.
 func (m *module) start(sel Selector) error {
-	cfg, err := m.anchorConfig(sel)
+	anchor, err := m.newAnchor(sel)
 	if err != nil {
 		return err
-	}
-	anchor, err := configure(cfg)
-	if err != nil && !errors.Is(err, errOneSession) {
-		return m.explain(sel, err)
 	}
 	raw := pkcs11.New(m.path)
 	if raw == nil {
@@ -127,10 +126,32 @@ func (m *module) start(sel Selector) error {
 		closeAnchor(anchor)
 		return err
 	}
-	m.anchor, m.raw, m.own = anchor, raw, own
+	m.anchor, m.raw, m.own = anchor, raw, own || m.alone
 	m.epoch++
 	m.gate.admit()
 	return nil
+}
+
+// newAnchor returns the crypto11 Context that holds the module initialised, nil
+// if crypto11 cannot use it. Having found that out, crypto11 keeps a reference
+// to the module, so it is not asked a second time.
+func (m *module) newAnchor(sel Selector) (*crypto11.Context, error) {
+	if m.alone {
+		return nil, nil
+	}
+	cfg, err := m.anchorConfig(sel)
+	if err != nil {
+		return nil, err
+	}
+	anchor, err := configure(cfg)
+	switch {
+	case errors.Is(err, errOneSession):
+		m.alone = true
+		return nil, nil
+	case err != nil:
+		return nil, m.explain(sel, err)
+	}
+	return anchor, nil
 }
 
 // initialize reports whether the raw context got an instance of its own.
@@ -145,8 +166,7 @@ func initialize(raw *pkcs11.Ctx) (own bool, err error) {
 // errOneSession stands for crypto11's panic at a token with a single session.
 var errOneSession = errors.New("crypto11 needs two sessions")
 
-// configure is crypto11.Configure without its panic. The reference to the
-// module that crypto11 then keeps holds it initialised like an anchor would.
+// configure is crypto11.Configure without its panic.
 func configure(cfg *crypto11.Config) (c *crypto11.Context, err error) {
 	defer func() {
 		if recover() != nil {
@@ -188,7 +208,7 @@ func (m *module) anchorConfig(sel Selector) (*crypto11.Config, error) {
 // only returns the one token that matches, with the module not running.
 func (m *module) only(sel Selector) (info TokenInfo, err error) {
 	err = m.window(func(raw *pkcs11.Ctx) error {
-		found, err := listTokens(raw, m.path)
+		found, err := m.list(raw)
 		if err != nil {
 			return err
 		}

@@ -49,7 +49,7 @@ func Open(ctx context.Context, cfg Config) (_ Token, err error) {
 // choose finds the token in the running module.
 func (m *module) choose(ctx context.Context, sel Selector) (info TokenInfo, err error) {
 	err = m.call(ctx, func(raw *pkcs11.Ctx) error {
-		found, err := listTokens(raw, m.path)
+		found, err := m.list(raw)
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/pkcs11"
@@ -29,6 +30,7 @@ type pool struct {
 	slot       uint
 	epoch      uint64 // of the module
 	limit      int    // workers, without the hung ones
+	loggedIn   atomic.Bool
 
 	mu      sync.Mutex
 	idle    []*worker
@@ -192,13 +194,26 @@ func (p *pool) perform(w *worker, j *job) error {
 	return err
 }
 
+// openSession opens the session of a worker. The login belongs to the process
+// and ends with its last session; a session opened after that works, but sees no
+// private object, which would pass for an empty token.
 func (p *pool) openSession(raw *pkcs11.Ctx, w *worker) (err error) {
 	if w.open {
 		return nil
 	}
 	w.handle, err = raw.OpenSession(p.slot, pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
-	w.open = err == nil
-	return wrap("C_OpenSession", err)
+	if err != nil {
+		return wrap("C_OpenSession", err)
+	}
+	w.open = true
+	if !p.loggedIn.Load() {
+		return nil
+	}
+	info, err := raw.GetSessionInfo(w.handle)
+	if err == nil && info.State != pkcs11.CKS_RW_USER_FUNCTIONS {
+		return &Error{Op: "C_GetSessionInfo", Code: ckrUserNotLoggedIn}
+	}
+	return wrap("C_GetSessionInfo", err)
 }
 
 func (p *pool) closeSession(w *worker) {

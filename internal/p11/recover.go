@@ -27,17 +27,20 @@ var lostCodes = []uint{
 	ckrTokenNotPresent, ckrTokenNotRecognized, ckrUserNotLoggedIn, ckrNotInitialized,
 }
 
-// suspectCodes may say the same, or that something is wrong with one key or
-// one operation.
-var suspectCodes = []uint{
-	ckrGeneralError, ckrFunctionFailed, ckrKeyHandleInvalid, ckrObjectHandleInvalid, ckrOperationActive,
-}
+// suspectCodes may say the same, or that something is wrong with one operation;
+// handleCodes, or that something is wrong with one key.
+var (
+	suspectCodes = []uint{ckrGeneralError, ckrFunctionFailed, ckrOperationActive}
+	handleCodes  = []uint{ckrKeyHandleInvalid, ckrObjectHandleInvalid}
+)
 
 func isLost(err error) bool {
 	return errors.Is(err, errLost) || slices.Contains(lostCodes, codeOf(err))
 }
 
-func isSuspect(err error) bool { return slices.Contains(suspectCodes, codeOf(err)) }
+func isSuspect(err error) bool {
+	return slices.Contains(suspectCodes, codeOf(err)) || slices.Contains(handleCodes, codeOf(err))
+}
 
 const (
 	// suspectInterval is how often an ambiguous error may be taken for an
@@ -210,13 +213,25 @@ func (c *core) renew() error {
 	if err != nil {
 		return err
 	}
-	if err := c.probe.Load().try(ctx, g); isLost(err) || isSuspect(err) {
+	if err := c.probe.Load().try(ctx, g); c.isUnwell(err) {
 		g.close(c.ctx)
 		return err
 	}
 	c.remember(pin)
 	c.publish(g)
 	return nil
+}
+
+// isUnwell reports whether a new generation whose probe ended so is not good
+// enough. An error that may be the key's alone is put up with after a while: the
+// token may have other keys.
+func (c *core) isUnwell(err error) bool {
+	if isLost(err) {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(suspectCodes, codeOf(err)) && time.Since(c.outage.Start) < c.cfg.Hold
 }
 
 // publish makes a generation the present one.
