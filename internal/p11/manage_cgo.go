@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/ThalesGroup/crypto11"
 	"github.com/miekg/pkcs11"
 )
 
@@ -51,8 +52,8 @@ func InitToken(ctx context.Context, r InitRequest) (info TokenInfo, err error) {
 		if err != nil {
 			return err
 		}
-		if err := raw.InitToken(slot, string(r.SOPIN), r.Label); err != nil {
-			return wrap("C_InitToken", err)
+		if err := m.initToken(raw, slot, r); err != nil {
+			return err
 		}
 		if err := initPIN(raw, slot, r.SOPIN, r.PIN); err != nil {
 			return err
@@ -61,6 +62,35 @@ func InitToken(ctx context.Context, r InitRequest) (info TokenInfo, err error) {
 		return err
 	})
 	return info, err
+}
+
+// initToken initialises a token on which nobody has a session. The anchor may
+// have one, from a token that was closed while others stayed open.
+func (m *module) initToken(raw *pkcs11.Ctx, slot uint, r InitRequest) error {
+	err := wrap("C_InitToken", raw.InitToken(slot, string(r.SOPIN), r.Label))
+	if codeOf(err) != ckrSessionExists || !m.moveAnchor(slot) {
+		return err
+	}
+	return wrap("C_InitToken", raw.InitToken(slot, string(r.SOPIN), r.Label))
+}
+
+// moveAnchor takes the anchor's session to a token in another slot.
+func (m *module) moveAnchor(from uint) bool {
+	for c := range m.cores {
+		g := c.generation.Load()
+		if g == nil || g.pool.slot == from || m.anchor == nil {
+			continue
+		}
+		slot := int(g.pool.slot)
+		anchor, err := configure(&crypto11.Config{Path: m.path, SlotNumber: &slot, MaxSessions: 2, LoginNotSupported: true})
+		if err != nil {
+			continue
+		}
+		closeAnchor(m.anchor)
+		m.anchor = anchor
+		return true
+	}
+	return false
 }
 
 func (r InitRequest) check() error {

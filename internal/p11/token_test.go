@@ -409,3 +409,22 @@ func TestRandom(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, none)
 }
+
+// TestWipeOfATokenTheAnchorIsOn opens a token first, so that it holds the
+// module, and wipes it while another one stays open.
+func TestWipeOfATokenTheAnchorIsOn(t *testing.T) {
+	if !hsmtest.Child(t) {
+		return
+	}
+	cfg, other := config(t), config(t)
+	first, err := p11.Open(t.Context(), cfg)
+	require.NoError(t, err)
+	second := open(t, other)
+	require.NoError(t, first.Close())
+	_, err = p11.InitToken(t.Context(), p11.InitRequest{
+		Module: cfg.Module, Select: cfg.Select, Label: "wiped", Wipe: true,
+		SOPIN: []byte(hsmtest.SOPIN), PIN: []byte("654321"),
+	})
+	require.NoError(t, err)
+	generate(t, second, p11.P256)
+}

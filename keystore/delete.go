@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+package keystore
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/hsmtls/hsmtls-go/internal/p11"
+)
+
+// DeleteKey destroys the key pair with that key alias, for good. It refuses
+// with [ErrInUse] while any certificate on the token has the key's CKA_ID:
+// delete those first. Other errors: [ErrNotFound], [ErrAmbiguous], or a device
+// error. A key that this package would not use can be deleted.
+func (s *Store) DeleteKey(ctx context.Context, alias string) (err error) {
+	defer wrap(&err, "delete key", alias)
+	if err := s.ready(ctx, alias); err != nil {
+		return err
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	k, err := s.oneKey(ctx, p11.Filter{Label: alias})
+	if err != nil {
+		return err
+	}
+	if err := s.unused(ctx, k); err != nil {
+		return err
+	}
+	return s.device.Destroy(ctx, k.Objects()...)
+}
+
+// unused fails if something on the token needs the key. A key without CKA_ID
+// has no certificates.
+func (s *Store) unused(ctx context.Context, k p11.Key) error {
+	if len(k.ID) == 0 {
+		return nil
+	}
+	twins, err := s.device.Keys(ctx, p11.Filter{ID: k.ID})
+	if err != nil {
+		return err
+	}
+	if len(twins) > 1 { // the public half would be the other's too
+		return ambiguousKeys(twins)
+	}
+	users, err := s.device.Certificates(ctx, p11.Filter{ID: k.ID})
+	if err != nil || len(users) == 0 {
+		return err
+	}
+	labels := make([]string, len(users))
+	for i, c := range users {
+		labels[i] = fmt.Sprintf("%q", c.Label)
+	}
+	return fmt.Errorf("%w by %s", ErrInUse, strings.Join(labels, ", "))
+}
+
+// DeleteCertificate removes the certificate with that alias, then the issuers
+// that no other certificate on the token needs. The private key stays. The
+// certificate need not be readable nor of a key that exists. A trusted entry is
+// not found here. Errors: [ErrNotFound], [ErrAmbiguous], or a device error; one
+// that comes after the certificate has gone says so.
+func (s *Store) DeleteCertificate(ctx context.Context, alias string) (err error) {
+	defer wrap(&err, "delete certificate", alias)
+	if err := s.ready(ctx, alias); err != nil {
+		return err
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	c, superseded, err := s.choose(ctx, alias)
+	if err != nil {
+		return err
+	}
+	defer s.cache.drop()
+	if err := s.device.Destroy(ctx, append(superseded, c.Object)...); err != nil {
+		return err
+	}
+	if err := s.tidy(ctx, alias); err != nil {
+		return fmt.Errorf("the certificate is deleted, but not all that went with it: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+package truststore
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/x509"
+	"slices"
+)
+
+// A snapshot is what the store knows at one time. It is never changed.
+type snapshot struct {
+	generation    uint64
+	anchors       *x509.CertPool
+	entries       []Entry // by alias
+	rejected      []Rejected
+	kept          []*x509.Certificate // issuers on the token, which are no entries
+	issuers       issuers             // kept, and the entries that are CAs
+	byCertificate map[string]Entry    // by DER
+	pool          *x509.CertPool
+}
+
+func newSnapshot(anchors *x509.CertPool, entries []Entry, kept []*x509.Certificate, rejected []Rejected) *snapshot {
+	s := &snapshot{
+		anchors:       anchors,
+		entries:       slices.SortedFunc(slices.Values(entries), func(a, b Entry) int { return cmp.Compare(a.Alias, b.Alias) }),
+		rejected:      rejected,
+		kept:          distinct(kept),
+		issuers:       issuers{},
+		byCertificate: make(map[string]Entry, len(entries)),
+		pool:          x509.NewCertPool(),
+	}
+	for _, c := range s.kept {
+		s.issuers.add(c)
+	}
+	for _, e := range s.entries {
+		s.byCertificate[string(e.Certificate.Raw)] = e
+		s.pool.AddCert(e.Certificate)
+		if e.Certificate.IsCA {
+			s.issuers.add(e.Certificate)
+		}
+	}
+	return s
+}
+
+// with returns a snapshot that has e and its issuers too. What had its alias or
+// certificate is gone from the token, or e could not have been written.
+func (s *snapshot) with(e Entry) *snapshot {
+	entries := slices.DeleteFunc(slices.Clone(s.entries), func(old Entry) bool {
+		return old.Alias == e.Alias || old.Certificate.Equal(e.Certificate)
+	})
+	kept := slices.Concat(s.kept, e.Issuers[:max(0, len(e.Issuers)-1)])
+	return newSnapshot(s.anchors, append(entries, e), kept, s.rejected)
+}
+
+// without returns a snapshot that has no entry under an alias.
+func (s *snapshot) without(alias string) *snapshot {
+	entries := slices.DeleteFunc(slices.Clone(s.entries), func(e Entry) bool { return e.Alias == alias })
+	return newSnapshot(s.anchors, entries, s.kept, s.rejected)
+}
+
+// distinct sorts certificates, so that the order of a token's answer does not
+// look like a change, and drops repetitions.
+func distinct(certs []*x509.Certificate) []*x509.Certificate {
+	sorted := slices.SortedFunc(slices.Values(certs), func(a, b *x509.Certificate) int { return bytes.Compare(a.Raw, b.Raw) })
+	return slices.CompactFunc(sorted, (*x509.Certificate).Equal)
+}
+
+// sameTrust reports whether two snapshots accept the same peers.
+func (s *snapshot) sameTrust(other *snapshot) bool {
+	return slices.EqualFunc(s.entries, other.entries, Entry.equal) &&
+		slices.EqualFunc(s.kept, other.kept, (*x509.Certificate).Equal)
+}

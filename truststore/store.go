@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+// Package truststore holds the certificates a terminal or a gateway trusts, on a
+// PKCS#11 token.
+//
+// There are two kinds of trust. Anchors, the roots of the acquirer and of the
+// vendor, are given by the caller. They decide what may be put into the store and
+// make nobody trusted. Entries are in the store: the certificate of a server, of
+// a client, or of an issuing CA. A peer is trusted if an anchor vouches for it and
+// its certificate is an entry or was issued by one.
+//
+// # The profile
+//
+// Certificates have to keep to rules that are stricter than those of crypto/x509,
+// because the owners of such a store issue their own certificates and can afford
+// it. They hold for what is injected, for what is found on the token, and for
+// what a peer sends; [RuleError] names the one that was broken.
+//
+//   - All: version 3, a positive serial number of at most 20 bytes, an issuer,
+//     dates as RFC 5280 encodes them, RSA of 2048 to 8192 bits or P-256, P-384,
+//     P-521, signatures with SHA-256 or longer, an authority key identifier that
+//     has the key id alone, extensions critical where RFC 5280 says so and not
+//     where it says not.
+//   - Issuers: critical basic constraints with cA, keyCertSign, a subject, a
+//     subject key identifier, name constraints that are critical, 64 at most, and
+//     of a form that cannot be misread.
+//   - Roots: a signature of their own that verifies, and no extended key usage.
+//   - Peers: no CA and none of its usages, digitalSignature if there is a key
+//     usage, serverAuth or clientAuth and no other purpose, 1 to 64 subject
+//     alternative names of host-name form, no wildcard under a public suffix, no
+//     email address in the subject, no common name that looks like a host and is
+//     not among the names.
+//
+// # On the token
+//
+// An entry is a certificate object with the alias as CKA_LABEL and with the
+// CKA_ID "hsmtls-trust-1:" followed by the SHA-256 of the certificate. The
+// issuers that lie between it and its anchor are kept beside it with the label
+// "issuer of trust" and sixteen digits. All are private objects where the token
+// grants that. Everything is verified again whenever it is read, because on many
+// tokens anybody can write and delete public objects: being there proves nothing,
+// and not being there proves no decision. For the same reason an issuer that is
+// kept is used to build chains and trusted for nothing.
+//
+// One Store does one write at a time. Two processes may inject at the same time,
+// and notice if they meant one alias; they should not remove at the same time.
+package truststore
+
+import (
+	"context"
+	"crypto/x509"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hsmtls/hsmtls-go/hsm"
+	"github.com/hsmtls/hsmtls-go/internal/p11"
+)
+
+// Anchors are the roots that vouch for entries. They are the caller's: compiled
+// in, or read from where only the owner can write. At least one is required.
+// A peer is not trusted for having an anchor as its issuer, unless the anchor is
+// injected as an entry too.
+type Anchors struct {
+	Acquirer []*x509.Certificate
+	Vendor   []*x509.Certificate
+}
+
+// Config is what a store needs beside its token.
+type Config struct {
+	// Anchors are required.
+	Anchors Anchors
+
+	// Now is the clock by which entries are judged when they are injected and
+	// loaded. Nil means [time.Now].
+	Now func() time.Time
+
+	// Logger hears of every object that is not trusted. Nil means nobody does.
+	Logger *slog.Logger
+}
+
+// A Store is the trusted entries on one token. It is safe for concurrent use.
+// Readers work on a snapshot and never reach the token; Inject, Remove and
+// Refresh do, one at a time, and publish a new snapshot. There is nothing to
+// close. The zero Store trusts nobody.
+type Store struct {
+	device  device
+	anchors *x509.CertPool
+	now     func() time.Time
+	log     *slog.Logger
+	writing sync.Mutex
+	current atomic.Pointer[snapshot]
+}
+
+// A device is the part of [p11.Token] a store uses.
+type device interface {
+	Certificates(context.Context, p11.Filter) ([]p11.Certificate, error)
+	CreateCertificate(context.Context, p11.CertificateTemplate) (p11.Certificate, error)
+	Destroy(context.Context, ...p11.Object) error
+	Keys(context.Context, p11.Filter) ([]p11.Key, error)
+}
+
+// Open reads the store of a token and verifies everything in it, as
+// [Store.Refresh] does. [ErrNoAnchors] means that Anchors is empty; a
+// [*RejectedError] is about an anchor that breaks the profile itself, whatever
+// its dates. What is wrong on the token is no error: see [Store.Rejected].
+func Open(ctx context.Context, tok *hsm.Token, cfg Config) (*Store, error) {
+	if tok == nil {
+		return nil, &Error{Op: "open", Err: hsm.ErrClosed}
+	}
+	return open(ctx, tok.Device(), cfg)
+}
+
+func open(ctx context.Context, d device, cfg Config) (_ *Store, err error) {
+	defer wrap(&err, "open", "")
+	anchors, err := cfg.Anchors.pool()
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{device: d, anchors: anchors, now: cfg.Now, log: cfg.Logger}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if err := s.refresh(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (a Anchors) pool() (*x509.CertPool, error) {
+	anchors := slices.Concat(a.Acquirer, a.Vendor)
+	if whole(anchors) != nil {
+		return nil, ErrNoAnchors
+	}
+	for _, c := range anchors {
+		if err := checkAnchor(c); err != nil {
+			return nil, err
+		}
+	}
+	return poolOf(anchors), nil
+}
+
+// Refresh reads the token again and verifies everything on it. Do so after
+// another process has changed the store, and after the clock has been set: an
+// entry that was not valid when it was read becomes so only now. On an error the
+// store stays as it was.
+func (s *Store) Refresh(ctx context.Context) (err error) {
+	defer wrap(&err, "refresh", "")
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	return s.refresh(ctx)
+}
+
+func (s *Store) refresh(ctx context.Context) error {
+	next, err := s.load(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range next.rejected {
+		s.log.WarnContext(ctx, "certificate on the token is not trusted", "label", r.Label, "reason", r.Err)
+	}
+	s.publish(next)
+	return nil
+}
+
+// publish makes next what readers see. The caller holds the lock.
+func (s *Store) publish(next *snapshot) {
+	last := s.snapshot()
+	next.generation = last.generation
+	if last.generation == 0 || !next.sameTrust(last) {
+		next.generation++
+	}
+	s.current.Store(next)
+}
+
+// nothing is what a store holds that has not been opened.
+var nothing = newSnapshot(x509.NewCertPool(), nil, nil, nil)
+
+func (s *Store) snapshot() *snapshot {
+	if current := s.current.Load(); current != nil {
+		return current
+	}
+	return nothing
+}
+
+// Entries returns the trusted entries, sorted by alias. It does not reach the
+// token.
+func (s *Store) Entries() []Entry { return slices.Clone(s.snapshot().entries) }
+
+// Rejected returns the certificates on the token that are not trusted, with the
+// reasons. Certificates of keys on the token are not among them. It does not
+// reach the token.
+func (s *Store) Rejected() []Rejected { return slices.Clone(s.snapshot().rejected) }
+
+// Pool returns the certificates of all entries as a pool of the caller's own,
+// for code that cannot call [Store.Verify]. Such code checks less: neither the
+// profile nor what stands above the entries. It does not reach the token.
+func (s *Store) Pool() *x509.CertPool { return s.snapshot().pool.Clone() }
+
+// Generation is a number that changes whenever the store begins to trust, or
+// stops trusting, something. It does not reach the token.
+func (s *Store) Generation() uint64 { return s.snapshot().generation }
