@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+package hsmtls
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// tool returns the path of a foreign TLS implementation. Without it the test is
+// skipped, or fails if $CI or $HSMTLS_REQUIRE_PEERS is set.
+func tool(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path
+	}
+	if os.Getenv("CI") != "" || os.Getenv("HSMTLS_REQUIRE_PEERS") != "" {
+		t.Fatalf("%s is not installed: run scripts/deps", name)
+	}
+	t.Skipf("%s is not installed: run scripts/deps", name)
+	return ""
+}
+
+// files is an identity and the root, as foreign tools want them.
+type files struct{ dir, chain, key, root string }
+
+// export writes the identity alias and the root to files.
+func (w *world) export(t *testing.T, alias string) files {
+	t.Helper()
+	dir := t.TempDir()
+	f := files{dir, filepath.Join(dir, "chain.pem"), filepath.Join(dir, "key.pem"), filepath.Join(dir, "root.pem")}
+	cert, err := w.keys.Certificate(t.Context(), alias)
+	require.NoError(t, err)
+	var chain bytes.Buffer
+	for _, der := range cert.Certificate {
+		require.NoError(t, pem.Encode(&chain, &pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey.(*countingKey).Signer)
+	require.NoError(t, err)
+	write := func(name string, b []byte) { require.NoError(t, os.WriteFile(name, b, 0o600)) }
+	write(f.chain, chain.Bytes())
+	write(f.key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
+	write(f.root, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.root.Certificate.Raw}))
+	return f
+}
+
+// process starts a foreign peer with its standard input open, and ends it with
+// the test.
+func process(t *testing.T, env []string, name string, args ...string) (stdin io.Writer, output *lockedBuffer) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, tool(t, name), args...)
+	cmd.Env = append(os.Environ(), env...)
+	output = new(lockedBuffer)
+	cmd.Stdout, cmd.Stderr = output, output
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		cancel()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("%s %q:\n%s", name, args, output)
+		}
+	})
+	return in, output
+}
+
+var acceptLine = regexp.MustCompile(`ACCEPT (\S+:\d+)`)
+
+// opensslServer starts openssl s_server as the identity acquirer and returns
+// its address. It reverses lines.
+func (w *world) opensslServer(t *testing.T, env []string, args ...string) string {
+	t.Helper()
+	f := w.export(t, acquirer)
+	args = append([]string{"s_server", "-accept", "127.0.0.1:0", "-rev", "-cert", f.chain, "-cert_chain", f.chain,
+		"-key", f.key, "-CAfile", f.root, "-Verify", "3", "-verify_return_error"}, args...)
+	_, output := process(t, env, "openssl", args...)
+	var addr string
+	require.Eventually(t, func() bool {
+		match := acceptLine.FindStringSubmatch(output.String())
+		if match != nil {
+			addr = match[1]
+		}
+		return match != nil
+	}, 10*time.Second, 10*time.Millisecond, "s_server does not start")
+	return addr
+}
+
+// gnutlsServer starts gnutls-serv as the identity acquirer and returns its
+// address. It echoes lines.
+func (w *world) gnutlsServer(t *testing.T, priority string) string {
+	t.Helper()
+	f := w.export(t, acquirer)
+	port := freePort(t)
+	_, output := process(t, nil, "gnutls-serv", "--echo", "--port", port, "--x509certfile", f.chain, "--x509keyfile", f.key,
+		"--x509cafile", f.root, "--require-client-cert", "--priority", priority)
+	addr := net.JoinHostPort("127.0.0.1", port)
+	require.Eventually(t, func() bool {
+		return bytes.Contains([]byte(output.String()), []byte("done"))
+	}, 10*time.Second, 10*time.Millisecond, "gnutls-serv does not start")
+	return addr
+}
+
+// freePort returns a port that was free a moment ago: gnutls-serv does not tell
+// which one it was given.
+func freePort(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", ":0")
+	require.NoError(t, err)
+	defer ln.Close()
+	return strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
+}
+
+// exchange sends a line to a foreign server and returns the line it answers,
+// or the error of dialling it.
+func (w *world) exchange(t *testing.T, addr string) (*tls.Conn, error) {
+	t.Helper()
+	conn, err := w.client.Dial(t.Context(), "tcp", addr, terminal)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	_, err = io.WriteString(conn, "noon\n") // a palindrome: echoed or reversed alike
+	require.NoError(t, err)
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "noon\n", line)
+	return conn, nil
+}
+
+// noEMS returns the environment in which OpenSSL does not know extended master
+// secret.
+func noEMS(t *testing.T) []string {
+	t.Helper()
+	conf := filepath.Join(t.TempDir(), "openssl.cnf")
+	require.NoError(t, os.WriteFile(conf, []byte(noEMSConf), 0o600))
+	return []string{"OPENSSL_CONF=" + conf}
+}
+
+const noEMSConf = `openssl_conf = conf
+[conf]
+ssl_conf = ssl
+[ssl]
+system_default = defaults
+[defaults]
+Options = -ExtendedMasterSecret
+`

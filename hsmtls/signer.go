@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+package hsmtls
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+)
+
+// boundSigner is the key of one handshake. It implements only Public and Sign,
+// so that crypto/tls can neither decrypt with the key nor find anything else,
+// refuses hashes outside the policy before the key is asked, and gives up with
+// the handshake: crypto/tls waits for a signer without limit.
+type boundSigner struct {
+	key     crypto.Signer
+	ctx     context.Context // the handshake's
+	limit   time.Duration
+	slots   chan struct{} // bounds the signatures under way, abandoned ones included
+	observe func(error)   // told of every result, may be nil
+	admit   func() error  // asked before the key is, may be nil
+}
+
+var (
+	_ crypto.Signer        = (*boundSigner)(nil)
+	_ crypto.MessageSigner = (*boundMessageSigner)(nil)
+)
+
+// boundMessageSigner is a boundSigner whose key signs whole messages.
+type boundMessageSigner struct {
+	boundSigner
+	key crypto.MessageSigner
+}
+
+// bind returns key for the handshake of ctx; a [crypto.MessageSigner] stays one.
+func (p *Provider) bind(ctx context.Context, key crypto.Signer, admit func() error, observe func(error)) crypto.Signer {
+	s := boundSigner{key: key, ctx: ctx, limit: p.signTimeout(), slots: p.state().signing, observe: observe, admit: admit}
+	if m, ok := key.(crypto.MessageSigner); ok {
+		return &boundMessageSigner{boundSigner: s, key: m}
+	}
+	return &s
+}
+
+// Public returns the public key, without asking the token.
+func (s *boundSigner) Public() crypto.PublicKey { return s.key.Public() }
+
+// Sign signs digest. It returns [ErrSignTimeout] or the context's error when
+// the key does not answer in time; the key may then still be at work.
+func (s *boundSigner) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	digest = bytes.Clone(digest) // the key may outlive this call
+	return s.run(opts, func() ([]byte, error) { return s.key.Sign(rand, digest, opts) })
+}
+
+// SignMessage signs msg, within the same bounds as Sign.
+func (s *boundMessageSigner) SignMessage(rand io.Reader, msg []byte, opts crypto.SignerOpts) ([]byte, error) {
+	msg = bytes.Clone(msg)
+	return s.run(opts, func() ([]byte, error) { return s.key.SignMessage(rand, msg, opts) })
+}
+
+func (s *boundSigner) run(opts crypto.SignerOpts, sign func() ([]byte, error)) ([]byte, error) {
+	sig, err := s.checked(opts, sign)
+	if s.observe != nil {
+		s.observe(err)
+	}
+	return sig, err
+}
+
+func (s *boundSigner) checked(opts crypto.SignerOpts, sign func() ([]byte, error)) ([]byte, error) {
+	if h := opts.HashFunc(); !slices.Contains(signatureHashes, h) {
+		return nil, &PolicyError{Rule: RuleSignature, Detail: fmt.Sprintf("asked to sign with %v", h)}
+	}
+	if s.admit != nil {
+		if err := s.admit(); err != nil {
+			return nil, err
+		}
+	}
+	return s.within(sign)
+}
+
+// within runs sign in a goroutine of its own and waits for it no longer than
+// the limit and the handshake allow.
+func (s *boundSigner) within(sign func() ([]byte, error)) ([]byte, error) {
+	ctx, cancel := context.WithTimeoutCause(s.ctx, s.limit, ErrSignTimeout)
+	defer cancel()
+	select {
+	case s.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, signCause(ctx)
+	}
+	type result struct {
+		sig []byte
+		err error
+	}
+	done := make(chan result, 1) // never blocks an abandoned signature
+	go func() {
+		defer func() { <-s.slots }()
+		sig, err := sign()
+		done <- result{sig, err}
+	}()
+	select {
+	case r := <-done:
+		return r.sig, r.err
+	case <-ctx.Done():
+		return nil, signCause(ctx)
+	}
+}
+
+// signCause says why waiting ended: a deadline, whoever set it, is a timeout of
+// the signature; a cancellation is the caller's own.
+func signCause(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	if errors.Is(cause, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", ErrSignTimeout, cause)
+	}
+	return cause
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+package hsmtls
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hsmtls/hsmtls-go/internal/testpki"
+)
+
+func TestBindRefusesWeakHashes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	key := w.client.bind(t.Context(), w.clientKey, nil, nil)
+	for _, h := range []crypto.Hash{0, crypto.MD5, crypto.SHA1, crypto.MD5SHA1, crypto.SHA224, crypto.SHA3_256} {
+		_, err := key.Sign(rand.Reader, make([]byte, 20), h)
+		requireRule(t, err, RuleSignature)
+	}
+	require.Zero(t, w.clientKey.signed.Load(), "the key is not asked")
+}
+
+func TestBindHidesTheKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	key := w.client.bind(t.Context(), decrypter{w.clientKey}, nil, nil)
+	_, ok := key.(crypto.Decrypter)
+	require.False(t, ok)
+	_, ok = key.(crypto.MessageSigner)
+	require.False(t, ok)
+}
+
+type decrypter struct{ crypto.Signer }
+
+func (decrypter) Decrypt(io.Reader, []byte, crypto.DecrypterOpts) ([]byte, error) { return nil, nil }
+
+// messageKey signs whole messages only, as a token with nothing but
+// CKM_SHA256_RSA_PKCS does.
+type messageKey struct{ crypto.Signer }
+
+func (messageKey) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return nil, errUnknownAlias
+}
+
+func (k messageKey) SignMessage(rand io.Reader, msg []byte, opts crypto.SignerOpts) ([]byte, error) {
+	h := opts.HashFunc().New()
+	h.Write(msg)
+	return k.Signer.Sign(rand, h.Sum(nil), opts)
+}
+
+func TestMessageSigner(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for alias, cert := range map[string]tls.Certificate{terminal: w.root.Client("terminal 1"), acquirer: w.root.Server("127.0.0.1")} {
+		cert.PrivateKey = messageKey{cert.PrivateKey.(crypto.Signer)}
+		w.keys.certs[alias] = &cert
+	}
+	conn, err := w.dial(t, w.listen(t))
+	require.NoError(t, err)
+	ping(t, conn)
+}
+
+func TestSignTimeout(t *testing.T) {
+	t.Parallel()
+	t.Run("client", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.client.SignTimeout = 50 * time.Millisecond
+		release := w.hang(t, w.clientKey)
+		defer release()
+		start := time.Now()
+		_, err := w.dial(t, w.listen(t))
+		require.ErrorIs(t, err, ErrSignTimeout)
+		require.Less(t, time.Since(start), 5*time.Second)
+	})
+	t.Run("client, caller's deadline", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		release := w.hang(t, w.clientKey)
+		defer release()
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		_, err := w.client.Dial(ctx, "tcp", w.listen(t).addr, terminal)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+	t.Run("server", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.server.SignTimeout = 50 * time.Millisecond
+		release := w.hang(t, w.serverKey)
+		defer release()
+		s := w.listen(t)
+		_, err := w.dial(t, s)
+		require.Error(t, err)
+		require.Error(t, <-s.result)
+	})
+}
+
+// hang makes key wait until the returned function is called.
+func (w *world) hang(t *testing.T, key *countingKey) (release func()) {
+	t.Helper()
+	gate := make(chan struct{})
+	key.before = func() { <-gate }
+	return func() { close(gate) }
+}
+
+// TestSigningIsBounded shows that a module that never returns collects no more
+// than a fixed number of goroutines.
+func TestSigningIsBounded(t *testing.T) {
+	t.Parallel()
+	gate := make(chan struct{})
+	key := &countingKey{Signer: newECKey(t), before: func() { <-gate }}
+	s := &boundSigner{key: key, ctx: t.Context(), limit: time.Millisecond, slots: make(chan struct{}, 3)}
+	digest := sha256.Sum256(nil)
+	for range 10 {
+		_, err := s.Sign(rand.Reader, digest[:], crypto.SHA256)
+		require.ErrorIs(t, err, ErrSignTimeout)
+	}
+	require.LessOrEqual(t, key.signed.Load(), int64(3))
+	close(gate)
+	require.Eventually(t, func() bool { return len(s.slots) == 0 }, 5*time.Second, time.Millisecond)
+}
+
+// TestAbandonedSignatureKeepsItsDigest shows that the key never sees a buffer
+// that crypto/tls has taken back.
+func TestAbandonedSignatureKeepsItsDigest(t *testing.T) {
+	t.Parallel()
+	gate, seen := make(chan struct{}), make(chan []byte, 1)
+	key := recordingKey{newECKey(t), gate, seen}
+	s := &boundSigner{key: key, ctx: t.Context(), limit: time.Millisecond, slots: make(chan struct{}, 1)}
+	digest := sha256.Sum256(nil)
+	buffer := append([]byte(nil), digest[:]...)
+	_, err := s.Sign(rand.Reader, buffer, crypto.SHA256)
+	require.ErrorIs(t, err, ErrSignTimeout)
+	clear(buffer)
+	close(gate)
+	require.Equal(t, digest[:], <-seen)
+}
+
+type recordingKey struct {
+	crypto.Signer
+	gate chan struct{}
+	seen chan []byte
+}
+
+func (k recordingKey) Sign(_ io.Reader, digest []byte, _ crypto.SignerOpts) ([]byte, error) {
+	<-k.gate
+	k.seen <- digest
+	return nil, errUnknownAlias
+}
+
+// TestSupportedSchemes limits a key to PKCS #1, as a token without PSS is.
+func TestSupportedSchemes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	key := rsaKey(t, 2048)
+	for alias, cert := range map[string]tls.Certificate{terminal: w.root.Client("terminal 1"), acquirer: w.root.Server("127.0.0.1")} {
+		template := testpki.ClientTemplate("terminal 1")
+		if alias == acquirer {
+			template = testpki.ServerTemplate("127.0.0.1")
+		}
+		leaf := w.root.Issue(template, key.Public())
+		cert = tls.Certificate{
+			Certificate: [][]byte{leaf.Raw}, PrivateKey: key,
+			SupportedSignatureAlgorithms: []tls.SignatureScheme{tls.PKCS1WithSHA1, tls.PKCS1WithSHA384},
+		}
+		w.keys.certs[alias] = &cert
+	}
+	s := w.listen(t)
+	conn, err := w.dial(t, s)
+	require.NoError(t, err)
+	ping(t, conn)
+	report, err := Report(conn)
+	require.NoError(t, err)
+	require.Equal(t, tls.PKCS1WithSHA384, report.ServerSignature)
+	require.Equal(t, tls.PKCS1WithSHA384, report.ClientSignature)
+}
+
+func newECKey(t *testing.T) crypto.Signer {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	return key
+}

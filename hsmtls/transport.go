@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+package hsmtls
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Transport returns an HTTP/1.1 transport that presents the identity route
+// names. It is also right for WebSocket libraries that take an [http.Client].
+//
+// The transport connects to https origins itself or not at all: http URLs are
+// refused with [ErrPlaintext], and there is no proxy. Should someone set one, its
+// requests are refused too. The server is verified as the URL's host. Errors of
+// a request wrap those of [Provider.Dial]. Fields such as IdleConnTimeout may be
+// changed before first use; Proxy, the dial functions, TLSClientConfig and
+// ForceAttemptHTTP2 must stay.
+func (p *Provider) Transport(route Route) *http.Transport {
+	return p.transport(route, []string{"http/1.1"})
+}
+
+// TransportHTTP2 returns a transport like Transport that prefers HTTP/2 where
+// the server has it. It cannot carry WebSockets.
+func (p *Provider) TransportHTTP2(route Route) *http.Transport {
+	t := p.transport(route, []string{"h2", "http/1.1"})
+	t.ForceAttemptHTTP2 = true
+	return t
+}
+
+func (p *Provider) transport(route Route, protos []string) *http.Transport {
+	return &http.Transport{
+		Proxy:                 nil,
+		DialContext:           refusePlaintext,
+		DialTLSContext:        p.dialRoute(route, protos),
+		TLSClientConfig:       closedConfig(),
+		MaxIdleConns:          100,
+		IdleConnTimeout:       90 * time.Second,
+		ExpectContinueTimeout: time.Second,
+	}
+}
+
+// dialRoute resolves the alias from the address the transport pools by.
+func (p *Provider) dialRoute(route Route, protos []string) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if route == nil {
+			return nil, ErrNoRoute
+		}
+		alias, err := route(addr)
+		if err != nil {
+			return nil, err
+		}
+		d := Dialer{Provider: p, Alias: alias, NextProtos: protos}
+		return d.DialContext(ctx, network, addr)
+	}
+}
+
+// refusePlaintext stands where a transport would dial http URLs and proxies.
+func refusePlaintext(context.Context, string, string) (net.Conn, error) {
+	return nil, ErrPlaintext
+}
+
+// closedConfig is for the handshakes that a transport performs itself, which is
+// those through a proxy. It refuses every server.
+func closedConfig() *tls.Config {
+	cfg := new(Provider).baseConfig()
+	cfg.VerifyConnection = func(tls.ConnectionState) error { return ErrPlaintext }
+	return cfg
+}
