@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+package main
+
+import (
+	"crypto/x509"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hsmtls/hsmtls-go/hsm"
+	"github.com/hsmtls/hsmtls-go/hsmtls"
+	"github.com/hsmtls/hsmtls-go/keystore"
+	"github.com/hsmtls/hsmtls-go/truststore"
+)
+
+// A hint says what mends an error. The first that fits is shown.
+type hint struct {
+	fits func(error) bool
+	text string
+}
+
+var hints = []hint{
+	{is(errNoModule), "--module FILE or HSMTLS_MODULE names the PKCS#11 library, such as /usr/lib/softhsm/libsofthsm2.so"},
+	{is(errNoRoots), "--acquirer-root FILE or HSMTLS_ACQUIRER_ROOT names the root that signs servers; --vendor-root FILE the vendor's"},
+
+	{is(hsm.ErrNoPIN), "--pin-file FILE or HSMTLS_PIN_FILE names a file with the PIN; without one it is asked for on a terminal"},
+	{is(hsm.ErrPINFile), "chmod 600 the file: a PIN is for its owner only"},
+	{is(hsm.ErrPINLocked), "hsmtls token unblock-pin sets a new user PIN with the SO PIN"},
+	{is(hsm.ErrPINFinalTry), "one more wrong PIN locks the token: check the PIN, or set a new one with hsmtls token unblock-pin"},
+	{is(hsm.ErrPIN), "it was tried once; after some wrong tries a token locks, so check the file before the next"},
+	{is(hsm.ErrAmbiguous), "HSMTLS_SERIAL, or serial= in --uri, tells tokens with one label apart; hsmtls token list shows the serials"},
+	{is(hsm.ErrNotFound), "hsmtls token list shows the tokens; --token LABEL or HSMTLS_TOKEN names one"},
+	{is(hsm.ErrNotInitialized), "hsmtls token init makes it usable"},
+	{is(hsm.ErrInitialized), "--wipe-token LABEL wipes the token that has this label, with all its keys and certificates"},
+	{is(hsm.ErrBusy), "another program may use all sessions of the token: try again"},
+	{is(hsm.ErrNoCgo), "build with CGO_ENABLED=1 and a C compiler"},
+
+	{is(errPrivateKey), "keys are made inside the token and never leave it: give the file with the certificate"},
+	{is(errRequest), "the request goes to the CA: give the certificate that came back"},
+	{is(errSeveral), "give a file with the one certificate; --issuers FILE takes those between it and the root"},
+	{is(errNoCertificate), "openssl x509 -in FILE -noout -subject shows whether it is one"},
+	{is(errTrailing), "a file has one certificate in DER, or one and more in PEM, and nothing behind them"},
+	{is(errMalformed), "each certificate stands between -----BEGIN CERTIFICATE----- and -----END CERTIFICATE-----"},
+
+	{is(hsmtls.ErrNotMutual), "the server has to demand a client certificate, such as openssl s_server -Verify 1"},
+	{is(hsmtls.ErrNoServerName), "--name NAME says whom the server has to prove to be"},
+	{is(hsmtls.ErrHandshakeTimeout), "is it a TLS server? openssl s_client -connect ADDRESS shows what it says"},
+
+	{is(keystore.ErrExtractable), "hsmtls key generate makes a key that is confined to the token"},
+	{is(keystore.ErrInUse), "hsmtls cert list shows its certificates, and hsmtls cert delete removes them"},
+	{is(keystore.ErrNotFound), "hsmtls key list and hsmtls cert list show what is there"},
+	{is(keystore.ErrExists), "choose another alias, or delete what has this one; cert inject --replace gives an identity a new certificate"},
+	{is(keystore.ErrMismatch), "hsmtls cert show and hsmtls key list show what belongs together; the CA has to sign the request of this very key"},
+	{is(keystore.ErrChain), "a chain file has the certificate of the key first, then its issuer, then the issuer's issuer"},
+	{is(keystore.ErrAmbiguous), "hsmtls cert list and hsmtls key list show which objects share a name; delete or rename all but one"},
+
+	{is(errRejected), "hsmtls trust remove ALIAS removes an entry; hsmtls trust inject puts a good one in its place"},
+	{is(truststore.ErrNotFound), "hsmtls trust list shows the entries"},
+	{is(truststore.ErrExists), "hsmtls trust list and hsmtls cert list show what has this alias or certificate"},
+	{is(truststore.ErrNoAnchors), "--acquirer-root FILE or HSMTLS_ACQUIRER_ROOT names the root that signs servers"},
+	{is(truststore.ErrUntrusted), "a root's signature alone is not enough: hsmtls trust inject ALIAS CERT.pem makes the server or its CA an entry"},
+	{is(truststore.ErrEmpty), "hsmtls trust inject ALIAS CERT.pem adds the first entry"},
+	{is(truststore.ErrUnrelated), "--issuers FILE takes what stands between the certificate and the root, and nothing else"},
+	{as[x509.HostnameError](), "--name NAME says whom the server has to prove to be, if that is not the address"},
+	{as[x509.UnknownAuthorityError](), "only what the acquirer or the vendor has signed is trusted; is it the root that --acquirer-root or --vendor-root names?"},
+	{as[*truststore.RuleError](), "the certificate has to be issued anew"},
+	{as[x509.CertificateInvalidError](), "the certificate has to be issued anew, or the clock is wrong"},
+
+	{isRemoteAlert, "the other side ended the handshake: its log says why; does it know the issuer of this certificate, and TLS 1.2?"},
+	{is(fs.ErrNotExist), "check the path"},
+}
+
+// hintFor returns the hint for an error that came after the command line was
+// understood. Signals need none.
+func hintFor(err error) string {
+	for _, h := range hints {
+		if h.fits(err) {
+			return h.text
+		}
+	}
+	return ""
+}
+
+// usageHint returns the hint for a command line that was not understood.
+func usageHint(cmd *cobra.Command, err error) string {
+	if h := hintFor(err); h != "" {
+		return h
+	}
+	return cmd.CommandPath() + " --help shows how"
+}
+
+func is(target error) func(error) bool {
+	return func(err error) bool { return errors.Is(err, target) }
+}
+
+func as[T error]() func(error) bool {
+	return func(err error) bool {
+		var target T
+		return errors.As(err, &target)
+	}
+}
+
+// isRemoteAlert finds an alert of the peer, which crypto/tls reports as an
+// operation by this name.
+func isRemoteAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error" && !errors.Is(err, os.ErrDeadlineExceeded)
+}
