@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The hsmtls-go Authors
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+DEPS := env=$$(scripts/deps) && eval "$$env" && HSMTLS_REQUIRE_SOFTHSM=1
+SOAK ?= 10m
+
+.PHONY: help build demo test lint bench soak deps clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' Makefile
+
+build: ## the command, as bin/hsmtls
+	go build -o bin/ ./cmd/hsmtls
+
+demo: ## watch a terminal dial its acquirer with a key that stays in the token
+	@scripts/demo
+
+test: ## everything that has to pass before a change lands
+	@scripts/test
+
+lint: ## staticcheck, go.mod, shell scripts
+	go mod tidy -diff
+	go run $(STATICCHECK) ./...
+	@if command -v shellcheck >/dev/null; then echo "shellcheck scripts .ci/run"; shellcheck $$(grep -lE '^#!.*bash' scripts/* .ci/run); \
+		else echo "shellcheck is not installed: shell scripts not checked"; fi
+
+bench: ## every benchmark, once
+	$(DEPS) go test -run '^$$' -bench . -benchmem ./...
+
+soak: ## the tests under the race detector, in random order, again and again for SOAK (10m)
+	$(DEPS) scripts/soak $(SOAK)
+
+deps: ## install SoftHSM and the other programs the tests use; print where they are
+	@scripts/deps
+
+clean: ## remove what the targets above made, .tools too
+	rm -rf bin .tools
