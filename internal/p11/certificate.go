@@ -18,7 +18,7 @@ import (
 
 // Certificates returns the certificate objects that match f.
 func (h *handle) Certificates(ctx context.Context, f Filter) ([]Certificate, error) {
-	return ask(ctx, h, func(v session) ([]Certificate, error) {
+	return object(ctx, h, true, func(v session) ([]Certificate, error) {
 		return collect(v, pkcs11.CKO_CERTIFICATE, f, v.certificate)
 	})
 }
@@ -104,7 +104,7 @@ func (h *handle) CreateCertificate(ctx context.Context, t CertificateTemplate) (
 }
 
 func (h *handle) create(ctx context.Context, template []*pkcs11.Attribute) (Certificate, error) {
-	return use(ctx, h, false, func(v session) (Certificate, error) {
+	return object(ctx, h, false, func(v session) (Certificate, error) {
 		o, err := v.raw.CreateObject(v.handle, template)
 		if err != nil {
 			return Certificate{}, wrap("C_CreateObject", err)
@@ -163,7 +163,7 @@ func isTemplateRefusal(err error) bool {
 
 // Destroy removes objects.
 func (h *handle) Destroy(ctx context.Context, objects ...Object) error {
-	_, err := use(ctx, h, false, func(v session) (struct{}, error) {
+	_, err := object(ctx, h, false, func(v session) (struct{}, error) {
 		defer v.pool.generation.forget()
 		for _, o := range objects {
 			if o.generation != v.pool.generation.number {

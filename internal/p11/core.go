@@ -44,6 +44,8 @@ type core struct {
 
 	generation atomic.Pointer[generation] // nil while there is none
 
+	objects chan struct{} // held by whoever reads or writes objects
+
 	mu       sync.Mutex // guards what follows
 	st       State
 	since    time.Time
@@ -83,7 +85,7 @@ func newCore(m *module, cfg Config, info TokenInfo, anchored bool) (*core, error
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &core{module: m, cfg: cfg, info: info, sessions: cfg.Sessions, refs: 1, changed: make(chan struct{})}
+	c := &core{module: m, cfg: cfg, info: info, sessions: cfg.Sessions, refs: 1, changed: make(chan struct{}), objects: make(chan struct{}, 1)}
 	c.log = cfg.Logger.With("token", info.Label, "serial", info.Serial)
 	if limit := info.MaxSessions; limit > 0 {
 		if anchored {

@@ -59,7 +59,7 @@ func (h *handle) GenerateKey(ctx context.Context, t KeyTemplate) (Key, error) {
 		return Key{}, err
 	}
 	write := func() error {
-		_, err := use(ctx, h, false, func(v session) (struct{}, error) {
+		_, err := object(ctx, h, false, func(v session) (struct{}, error) {
 			defer v.pool.generation.forget()
 			return struct{}{}, v.generate(kind, public.Copy(), private.Copy())
 		})
@@ -155,7 +155,7 @@ func (h *handle) ImportKey(ctx context.Context, t KeyTemplate, key crypto.Privat
 	if err != nil {
 		return Key{}, err
 	}
-	_, err = use(ctx, h, false, func(v session) (struct{}, error) {
+	_, err = object(ctx, h, false, func(v session) (struct{}, error) {
 		defer v.pool.generation.forget()
 		o, err := v.raw.CreateObject(v.handle, private)
 		if err != nil {

@@ -13,8 +13,8 @@ import (
 )
 
 // list describes every token that is present, in slot order. One caller at a
-// time: SoftHSM 2.6.1 aborts the process when two list slots right after a token
-// was initialised, because both make the next blank one.
+// time, and nobody while a token is initialised: SoftHSM 2.6.1 aborts the process
+// when two of them make the next blank token.
 func (m *module) list(raw *pkcs11.Ctx) ([]TokenInfo, error) {
 	m.listing.Lock()
 	defer m.listing.Unlock()

@@ -20,7 +20,7 @@ import (
 
 // Keys returns the private keys that match f with their public halves.
 func (h *handle) Keys(ctx context.Context, f Filter) ([]Key, error) {
-	return ask(ctx, h, func(v session) ([]Key, error) {
+	return object(ctx, h, true, func(v session) ([]Key, error) {
 		return collect(v, pkcs11.CKO_PRIVATE_KEY, f, v.key)
 	})
 }

@@ -67,6 +67,8 @@ func InitToken(ctx context.Context, r InitRequest) (info TokenInfo, err error) {
 // initToken initialises a token on which nobody has a session. The anchor may
 // have one, from a token that was closed while others stayed open.
 func (m *module) initToken(raw *pkcs11.Ctx, slot uint, r InitRequest) error {
+	m.listing.Lock()
+	defer m.listing.Unlock()
 	err := wrap("C_InitToken", raw.InitToken(slot, string(r.SOPIN), r.Label))
 	if codeOf(err) != ckrSessionExists || !m.moveAnchor(slot) {
 		return err

@@ -57,6 +57,19 @@ func use[T any](ctx context.Context, h *handle, again bool, f func(v session) (T
 	return result, err
 }
 
+// object is use for reading and writing objects, one caller at a time: SoftHSM
+// 2.6.1 answers a reader with errors, or with too little, while it writes.
+// Signatures do not wait for it.
+func object[T any](ctx context.Context, h *handle, again bool, f func(v session) (T, error)) (none T, _ error) {
+	select {
+	case h.core.objects <- struct{}{}:
+	case <-ctx.Done():
+		return none, ctx.Err()
+	}
+	defer func() { <-h.core.objects }()
+	return use(ctx, h, again, f)
+}
+
 // Info asks the token for its current description.
 func (h *handle) Info(ctx context.Context) (TokenInfo, error) {
 	return ask(ctx, h, func(v session) (TokenInfo, error) {
