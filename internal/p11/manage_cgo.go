@@ -67,30 +67,35 @@ func InitToken(ctx context.Context, r InitRequest) (info TokenInfo, err error) {
 // initToken initialises a token on which nobody has a session. The anchor may
 // have one, from a token that was closed while others stayed open.
 func (m *module) initToken(raw *pkcs11.Ctx, slot uint, r InitRequest) error {
-	m.listing.Lock()
-	defer m.listing.Unlock()
-	err := wrap("C_InitToken", raw.InitToken(slot, string(r.SOPIN), r.Label))
-	if codeOf(err) != ckrSessionExists || !m.moveAnchor(slot) {
+	try := func() error {
+		m.listing.Lock()
+		defer m.listing.Unlock()
+		return wrap("C_InitToken", raw.InitToken(slot, string(r.SOPIN), r.Label))
+	}
+	err := try()
+	if codeOf(err) != ckrSessionExists || !m.moveAnchor(raw, slot) {
 		return err
 	}
-	return wrap("C_InitToken", raw.InitToken(slot, string(r.SOPIN), r.Label))
+	return try()
 }
 
 // moveAnchor takes the anchor's session to a token in another slot.
-func (m *module) moveAnchor(from uint) bool {
-	for c := range m.cores {
-		g := c.generation.Load()
-		if g == nil || g.pool.slot == from || m.anchor == nil {
+func (m *module) moveAnchor(raw *pkcs11.Ctx, from uint) bool {
+	found, err := m.list(raw)
+	if err != nil || m.anchor == nil {
+		return false
+	}
+	for _, info := range found {
+		if info.Slot == from || !info.Flags.Initialized {
 			continue
 		}
-		slot := int(g.pool.slot)
+		slot := int(info.Slot)
 		anchor, err := configure(&crypto11.Config{Path: m.path, SlotNumber: &slot, MaxSessions: 2, LoginNotSupported: true})
-		if err != nil {
-			continue
+		if err == nil {
+			closeAnchor(m.anchor)
+			m.anchor = anchor
+			return true
 		}
-		closeAnchor(m.anchor)
-		m.anchor = anchor
-		return true
 	}
 	return false
 }
