@@ -93,8 +93,6 @@ func (s *Store) admit(k p11.Key) error {
 	switch faults := broken(a.confined()); {
 	case len(k.ID) == 0:
 		return fmt.Errorf("%w: the key has no CKA_ID", ErrMismatch)
-	case a.AlwaysAuthenticate:
-		return ErrAlwaysAuthenticate
 	case !a.Sign:
 		return fmt.Errorf("%w: the key may not sign (CKA_SIGN=false)", ErrUnsupported)
 	case faults != "" && !s.AllowInsecureKeys:

@@ -151,6 +151,6 @@ func verdict(err error) bool {
 	if errors.As(err, &chain) {
 		return true
 	}
-	return slices.ContainsFunc([]error{ErrNotFound, ErrAmbiguous, ErrMismatch, ErrExtractable, ErrAlwaysAuthenticate, ErrWeak, ErrUnsupported},
+	return slices.ContainsFunc([]error{ErrNotFound, ErrAmbiguous, ErrMismatch, ErrExtractable, ErrWeak, ErrUnsupported},
 		func(sentinel error) bool { return errors.Is(err, sentinel) })
 }

@@ -38,10 +38,6 @@ var (
 	// The key has been destroyed. Returned by Generate and ImportInsecure.
 	ErrAttributes = errors.New("token made another kind of key than was asked for")
 
-	// ErrAlwaysAuthenticate means that the token wants the PIN again for every
-	// signature of this key, which this package cannot give it.
-	ErrAlwaysAuthenticate = errors.New("key wants the PIN for every signature (CKA_ALWAYS_AUTHENTICATE)")
-
 	// ErrInUse means that certificates on the token use the key. Returned by
 	// DeleteKey.
 	ErrInUse = errors.New("key is in use")

@@ -4,6 +4,9 @@
 package keystore
 
 import (
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
@@ -59,10 +62,14 @@ func run(t *testing.T, program string, args ...string) string {
 	return string(out)
 }
 
-// keytool lists the token as a Java key store.
+// keytool lists the token as a Java key store. A JDK is much to ask for: it is
+// the one program that may be absent everywhere.
 func keytool(t *testing.T, info hsm.Info) string {
 	t.Helper()
-	program := tool(t, "keytool")
+	program, err := exec.LookPath("keytool")
+	if err != nil {
+		t.Skip("there is no JDK")
+	}
 	config := filepath.Join(t.TempDir(), "token.cfg")
 	text := fmt.Sprintf("name = Test\nlibrary = %s\nslot = %d\n", info.Module, freshSlot(t, info))
 	require.NoError(t, os.WriteFile(config, []byte(text), 0o600))
@@ -141,4 +148,25 @@ func TestForeignKey(t *testing.T) {
 	require.Equal(t, []byte{1, 2}, key.Info().ID)
 	requireSigns(t, key)
 	require.NoError(t, s.Inject(t.Context(), "foreign_pub", "foreign", issue(authority(), "x", key.Public())))
+}
+
+// TestKeyThatWantsThePINEachTime opens a key with CKA_ALWAYS_AUTHENTICATE, which
+// SoftHSM enforces.
+func TestKeyThatWantsThePINEachTime(t *testing.T) {
+	t.Parallel()
+	program := tool(t, "pkcs11-tool")
+	cfg := hsmtest.Config(t)
+	run(t, program, "--module", cfg.Module, "--token-label", cfg.Token, "--login", "--pin", hsmtest.PIN, "--keypairgen",
+		"--key-type", "rsa:2048", "--label", "careful", "--id", "0102", "--usage-sign", "--sensitive", "--always-auth")
+	s := New(hsmtest.Open(t, cfg))
+	key, err := s.Key(t.Context(), "careful")
+	require.NoError(t, err)
+	require.True(t, key.Info().Attributes.AlwaysAuthenticate)
+	require.NoError(t, s.Inject(t.Context(), "careful_pub", "careful", issue(authority(), "careful", key.Public())))
+	for range 3 {
+		digest := sha256.Sum256([]byte("message"))
+		sig, err := key.Sign(nil, digest[:], crypto.SHA256)
+		require.NoError(t, err)
+		require.NoError(t, rsa.VerifyPKCS1v15(key.Public().(*rsa.PublicKey), crypto.SHA256, digest[:], sig))
+	}
 }

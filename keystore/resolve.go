@@ -20,7 +20,7 @@ import (
 // token says of it and, the first time, at a test signature. Errors:
 // [ErrNotFound], [ErrAmbiguous] if several private keys have the alias or the
 // CKA_ID, [ErrMismatch] if the key has no CKA_ID or its halves do not belong
-// together, [ErrExtractable], [ErrAlwaysAuthenticate], [ErrWeak],
+// together, [ErrExtractable], [ErrWeak],
 // [ErrUnsupported], or a device error. Keys are not cached: each call reaches
 // the token.
 func (s *Store) Key(ctx context.Context, alias string) (_ *Key, err error) {

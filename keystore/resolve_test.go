@@ -101,12 +101,6 @@ func TestResolutionRefuses(t *testing.T) {
 			want:  ErrExtractable,
 		},
 		{
-			name:  "key that wants the PIN each time",
-			plant: plantGood,
-			odd:   func(keys []p11.Key) { keys[0].AlwaysAuthenticate = true },
-			want:  ErrAlwaysAuthenticate,
-		},
-		{
 			name:  "key that does not sign",
 			plant: plantGood,
 			odd:   func(keys []p11.Key) { keys[0].Sign = false },
@@ -198,7 +192,6 @@ func TestKeyRefuses(t *testing.T) {
 		{"weak", func(k *p11.Key) { k.Public = weakRSA(t).Public() }, ErrWeak},
 		{"CKA_ID of nothing", func(k *p11.Key) { k.ID = newID() }, ErrNotFound},
 		{"extractable", func(k *p11.Key) { k.Extractable = true }, ErrExtractable},
-		{"wants the PIN each time", func(k *p11.Key) { k.AlwaysAuthenticate = true }, ErrAlwaysAuthenticate},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
