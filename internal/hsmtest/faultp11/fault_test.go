@@ -225,11 +225,11 @@ func TestDelay(t *testing.T) {
 	c.m.Inject("C_Sign", faultp11.Fault{Mode: faultp11.Delay, For: 2 * d})
 	require.GreaterOrEqual(t, took(), 3*d)
 	c.m.Delay("C_Sign", 0)
-	require.Eventually(t, func() bool { return took() < d }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return took() < d }, 30*time.Second, time.Millisecond)
 	c.m.DelayAll(d)
 	require.GreaterOrEqual(t, took(), 3*d) // a call to ask for the length is one
 	c.m.DelayAll(0)
-	require.Eventually(t, func() bool { return took() < d }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return took() < d }, 30*time.Second, time.Millisecond)
 }
 
 func TestHang(t *testing.T) {
@@ -238,7 +238,7 @@ func TestHang(t *testing.T) {
 	c.m.Hang("C_Sign", faultp11.ForEver)
 	signed := make(chan error, 1)
 	go func() { _, err := c.sign(); signed <- err }()
-	require.Eventually(t, func() bool { return c.m.Hanging() == 1 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return c.m.Hanging() == 1 }, 30*time.Second, time.Millisecond)
 	require.Equal(t, 1, c.m.InFlight("C_Sign"))
 	_, err := c.GetInfo() // others go on
 	require.NoError(t, err)
@@ -260,7 +260,7 @@ func TestHangAcrossFinalize(t *testing.T) {
 	hanging := pkcs11.New(c.m.Path)
 	signed := make(chan error, 1)
 	go func() { _, err := hanging.Sign(c.session, make([]byte, 32)); signed <- err }()
-	require.Eventually(t, func() bool { return c.m.Hanging() == 1 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return c.m.Hanging() == 1 }, 30*time.Second, time.Millisecond)
 	require.NoError(t, c.Finalize())
 	require.Equal(t, 1, c.m.Misuse().FinalizedInside)
 	c.m.Release()

@@ -147,6 +147,27 @@ static void hang(uint64_t release)
 	add(&ctl->hanging, -1);
 }
 
+// meet does what comes before the call, if its rule says so.
+static void meet(const struct call *c, uint64_t release)
+{
+	switch (c->mode) {
+	case DELAY:
+		nap(c->code * UINT64_C(1000));
+		break;
+	case HANG:
+		hang(release);
+		break;
+	case KILL:
+		die(c->f);
+		break;
+	case LOSE_SESSIONS:
+		add(&ctl->lose, 1);
+		break;
+	default:
+		break;
+	}
+}
+
 // stricken is what the state of the module and the token make of a call.
 static CK_RV stricken(const struct call *c)
 {
@@ -200,22 +221,7 @@ static int begin(struct call *c, enum function f, enum scope scope, CK_SESSION_H
 	c->turn = take_turn();
 	nap(get(&ctl->delay) + get(&counted->delay));
 	take_rule(c);
-	switch (c->mode) {
-	case DELAY:
-		nap(c->code * UINT64_C(1000));
-		break;
-	case HANG:
-		hang(release);
-		break;
-	case KILL:
-		die(f);
-		break;
-	case LOSE_SESSIONS:
-		add(&ctl->lose, 1);
-		break;
-	default:
-		break;
-	}
+	meet(c, release);
 	catch_up();
 	if ((c->rv = stricken(c)) != CKR_OK) {
 		c->mode = NONE;

@@ -89,9 +89,9 @@ struct control {
 	uint64_t magic;
 	uint64_t version;
 	uint64_t size;
-	char module[4096];  // path of the real module
-	char variable[64];  // an environment variable that it alone sees; empty for none
-	char value[4096];   // and its value
+	char module[4096]; // path of the real module
+	char variable[64]; // an environment variable that it alone sees; empty for none
+	char value[4096];  // and its value
 
 	word owner; // pid that is never killed
 	word total; // calls of all functions
