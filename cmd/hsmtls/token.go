@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,8 +15,8 @@ import (
 )
 
 func (a *app) tokenCommand() *cobra.Command {
-	return group("token", "look at tokens, initialise them, set their PINs",
-		a.tokenList(), a.tokenInfo(), a.tokenInit(), a.tokenSetPIN(), a.tokenUnblockPIN())
+	return group("token", "look at tokens, initialise them, set their PINs, watch them",
+		a.tokenList(), a.tokenInfo(), a.tokenInit(), a.tokenSetPIN(), a.tokenUnblockPIN(), a.tokenWatch())
 }
 
 // A token is what is shown of one. JSON has these fields.
@@ -131,7 +130,6 @@ func (t token) print(w io.Writer) {
 		"sessions", sessions(t.MaxSessions),
 		"state", joined(t.Flags),
 		"can", joined(t.Can),
-		"mechanisms", strings.Join(t.Mechanisms, " "),
 	)
 }
 
