@@ -17,8 +17,8 @@ import (
 // handshake ends; resumed handshakes need none. Beyond the bounds a handshake
 // is shed with a [*ShedError].
 type Admission struct {
-	// Handshakes is how many may hold a place at a time; as many times
-	// sixteen may wait for one. Zero means 256, negative is [ErrOutOfRange].
+	// Handshakes is how many may hold a place at a time; sixteen times as many
+	// may wait for one. Zero means 256, negative is [ErrOutOfRange].
 	Handshakes int
 	// PerSource is how many of one IP address (one /64 of IPv6) may hold a
 	// place or wait. Zero means 64, negative is [ErrOutOfRange].
@@ -187,9 +187,13 @@ func (a *admission) forget(source string) {
 // source returns what the per-source limit counts by: the IPv4 address, or the
 // /64 an IPv6 host may pick its address from.
 func source(conn net.Conn) string {
-	addr, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	remote := conn.RemoteAddr()
+	if remote == nil {
+		return ""
+	}
+	addr, err := netip.ParseAddrPort(remote.String())
 	if err != nil {
-		return conn.RemoteAddr().String()
+		return remote.String()
 	}
 	ip := addr.Addr().Unmap().WithZone("")
 	if ip.Is4() {

@@ -197,6 +197,7 @@ func TestSource(t *testing.T) {
 	defer a.Close()
 	defer b.Close()
 	require.Equal(t, "pipe", source(a))
+	require.Empty(t, source(addrConn{}))
 }
 
 type addrConn struct {

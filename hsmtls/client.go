@@ -20,7 +20,8 @@ import (
 // see whether a server asked for the certificate, nor read the handshake: that
 // takes the connection, see [Dialer]. Instead it fails with [ErrWeakGODEBUG], here
 // and in each handshake. The token is asked once per handshake, for the
-// signature. A certificate renewed under the alias needs a new configuration.
+// signature. A certificate renewed under the alias is presented after
+// [Provider.Refresh].
 //
 // Errors: [ErrIncomplete], [ErrOutOfRange], [ErrWeakGODEBUG].
 func (p *Provider) ClientConfig(ctx context.Context, alias string) (*tls.Config, error) {
@@ -31,7 +32,7 @@ func (p *Provider) ClientConfig(ctx context.Context, alias string) (*tls.Config,
 	if err := checkGODEBUG(); err != nil {
 		return nil, err
 	}
-	return (&bareClient{p, id}).config(), nil
+	return (&bareClient{p, p.keep(id)}).config(), nil
 }
 
 // clientConfig returns the fields of a configuration that every client shares.
@@ -45,8 +46,8 @@ func (p *Provider) clientConfig() *tls.Config {
 
 // bareClient is behind a configuration that outlives one connection.
 type bareClient struct {
-	p  *Provider
-	id *identity
+	p    *Provider
+	live *liveIdentity
 }
 
 func (b *bareClient) config() *tls.Config {
@@ -68,7 +69,7 @@ func (b *bareClient) verify(cs tls.ConnectionState) error {
 }
 
 func (b *bareClient) certificate(cri *tls.CertificateRequestInfo) (*tls.Certificate, error) {
-	return b.p.clientCertificate(cri, b.id)
+	return b.p.clientCertificate(cri, b.live.now.Load())
 }
 
 // clientCertificate answers a server's request. It returns an error rather than
@@ -85,17 +86,23 @@ func (p *Provider) clientCertificate(cri *tls.CertificateRequestInfo, id *identi
 // clientConn is one outgoing connection.
 type clientConn struct {
 	p    *Provider
-	id   *identity
+	id   *identity // nil to present none
 	name string
-	sess *clientSession
+	sess *clientSession // nil to resume nothing
 	info handshakeInfo
 }
 
 func (p *Provider) newClientConn(id *identity, name, addr string) *clientConn {
 	c := &clientConn{p: p, id: id, name: name}
-	c.info.now, c.info.alias = p.now, id.alias
-	key := sessionKey{addr: addr, name: name, alias: id.alias, gen: p.generation(id)}
-	c.sess = &clientSession{store: p.state().sessions, key: key, now: p.now, lifetime: p.sessionLifetime(), info: &c.info}
+	c.info.now = p.now
+	if id == nil {
+		return c
+	}
+	c.info.alias = id.alias
+	if p.resumes() {
+		key := sessionKey{addr: addr, name: name, alias: id.alias, gen: p.generation(id)}
+		c.sess = &clientSession{store: p.state().sessions, key: key, now: p.now, lifetime: p.sessionLifetime(), info: &c.info}
+	}
 	return c
 }
 
@@ -105,7 +112,7 @@ func (c *clientConn) config(protos []string) *tls.Config {
 	cfg.NextProtos = protos
 	cfg.VerifyConnection = c.verify
 	cfg.GetClientCertificate = c.certificate
-	if c.p.resumes() {
+	if c.sess != nil {
 		cfg.SessionTicketsDisabled = false
 		cfg.ClientSessionCache = c.sess
 	}
@@ -117,8 +124,7 @@ func (c *clientConn) verify(cs tls.ConnectionState) error {
 	if err != nil {
 		return err
 	}
-	c.info.chain, c.info.resumed = chain, cs.DidResume
-	c.info.born = c.p.now()
+	c.info.chain, c.info.born = chain, c.p.now()
 	if cs.DidResume {
 		c.info.born, c.info.mutual = c.sess.offered, true // only mutual sessions are kept
 	}
@@ -126,6 +132,9 @@ func (c *clientConn) verify(cs tls.ConnectionState) error {
 }
 
 func (c *clientConn) certificate(cri *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	if c.id == nil {
+		return new(tls.Certificate), nil // presents none
+	}
 	c.info.mutual = true
 	return c.p.clientCertificate(cri, c.id)
 }
@@ -135,9 +144,8 @@ func (c *clientConn) certificate(cri *tls.CertificateRequestInfo) (*tls.Certific
 type handshakeInfo struct {
 	now     func() time.Time
 	alias   string
-	mutual  bool // both sides presented a certificate
-	resumed bool
+	mutual  bool                // both sides presented a certificate
 	born    time.Time           // of the original full handshake
-	chain   []*x509.Certificate // as accepted by Trust, leaf first
+	chain   []*x509.Certificate // as accepted by Trust, leaf first; nil for a stranger
 	refused error               // why a server refused, where crypto/tls keeps only the text
 }

@@ -17,8 +17,13 @@ import (
 type Dialer struct {
 	// Provider supplies keys, trust and policy. Required.
 	Provider *Provider
-	// Alias names the certificate to present. Required.
+	// Alias names the certificate to present. Required, unless
+	// NoClientCertificate is set.
 	Alias string
+	// NoClientCertificate presents no certificate: for enrolment with a server
+	// that accepts strangers. Alias must be empty, Keys of the Provider may be
+	// nil. The server is verified as always; its session is not kept.
+	NoClientCertificate bool
 	// ServerName is the name or IP address the server must prove, which may
 	// differ from the address dialled. Empty means the host of the address.
 	ServerName string
@@ -43,7 +48,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 }
 
 func (d *Dialer) dial(ctx context.Context, network, addr string) (*tls.Conn, error) {
-	id, err := d.Provider.identity(ctx, d.Alias)
+	id, err := d.identity(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +66,17 @@ func (d *Dialer) dial(ctx context.Context, network, addr string) (*tls.Conn, err
 		return nil, fmt.Errorf("hsmtls: dial %s as %q: %w", addr, d.Alias, err)
 	}
 	return conn, nil
+}
+
+// identity returns what to present, nil for nothing.
+func (d *Dialer) identity(ctx context.Context) (*identity, error) {
+	if !d.NoClientCertificate {
+		return d.Provider.identity(ctx, d.Alias)
+	}
+	if d.Alias != "" {
+		return nil, fmt.Errorf("%w: alias %q for a dialer without certificate", ErrIncomplete, d.Alias)
+	}
+	return nil, d.Provider.checkAnonymous()
 }
 
 func (d *Dialer) netDial() func(context.Context, string, string) (net.Conn, error) {
@@ -98,7 +114,7 @@ func (c *clientConn) handshake(ctx context.Context, raw net.Conn, protos []strin
 		wire.Close()
 		return nil, handshakeCause(limited, err)
 	}
-	if !c.info.mutual {
+	if c.id != nil && !c.info.mutual {
 		conn.Close()
 		return nil, ErrNotMutual
 	}

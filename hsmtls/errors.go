@@ -48,6 +48,18 @@ var (
 
 	// ErrNoRoute is returned by a [Route] that knows no alias for a host.
 	ErrNoRoute = errors.New("hsmtls: no alias for this host")
+
+	// ErrNoReport is returned by [Report] for a connection that this package did
+	// not make or whose handshake is not complete.
+	ErrNoReport = errors.New("hsmtls: nothing to report")
+
+	// ErrWeakGODEBUG is returned by [Provider.ClientConfig] and
+	// [Provider.ServerConfig], and by every handshake of what they returned, while
+	// a GODEBUG setting weakens crypto/tls or crypto/x509 beyond what a [tls.Config]
+	// can forbid. It does not matter whether the setting comes from the environment, a
+	// //go:debug line, go.mod or os.Setenv. Connections that the package makes
+	// itself do not depend on such settings.
+	ErrWeakGODEBUG = errors.New("hsmtls: GODEBUG weakens TLS")
 )
 
 // PolicyError says that a peer, or a certificate of our own, broke a rule of

@@ -10,6 +10,8 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"io"
+	"math/big"
 	"sync"
 	"testing"
 	"time"
@@ -48,6 +50,19 @@ func withKey(cert *x509.Certificate, key crypto.PublicKey) *x509.Certificate {
 	changed := *cert
 	changed.PublicKey = key
 	return &changed
+}
+
+// shortRSA is an RSA key of 1024 bits, which FIPS mode does not make. It cannot
+// sign.
+type shortRSA struct{}
+
+func (shortRSA) Public() crypto.PublicKey {
+	n := new(big.Int).Lsh(big.NewInt(1), 1023)
+	return &rsa.PublicKey{N: n.SetBit(n, 0, 1), E: 65537}
+}
+
+func (shortRSA) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return nil, errUnknownAlias
 }
 
 // rsaKeys holds one key of each size: making them is what tests spend most of

@@ -4,7 +4,6 @@
 package hsmtls
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
@@ -12,14 +11,6 @@ import (
 	"strings"
 	"sync"
 )
-
-// ErrWeakGODEBUG is returned by [Provider.ClientConfig] and
-// [Provider.ServerConfig], and by every handshake of what they returned, while
-// a GODEBUG setting weakens crypto/tls or crypto/x509 beyond what a [tls.Config]
-// can forbid. It does not matter whether the setting comes from the environment, a
-// //go:debug line, go.mod or os.Setenv. Connections that the package makes
-// itself do not depend on such settings.
-var ErrWeakGODEBUG = errors.New("hsmtls: GODEBUG weakens TLS")
 
 // maxRSASize is the size of peer keys, in bits, up to which crypto/tls verifies
 // signatures unless tlsmaxrsasize says otherwise.

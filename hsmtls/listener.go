@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"slices"
 )
 
 // ListenConfig accepts connections as one identity. Its fields must not be
@@ -20,6 +21,11 @@ type ListenConfig struct {
 	// 7301). Nil negotiates none, which suits HTTP/1.1, WebSocket and raw
 	// sockets; HTTP/2 wants {"h2", "http/1.1"}.
 	NextProtos []string
+	// AllowNoClientCertificate also accepts clients that present no
+	// certificate, for enrolment: the application must treat them as strangers,
+	// and [Provider].VerifyPeer is not asked about them. Their sessions are not
+	// resumed. A certificate that is presented is verified as always.
+	AllowNoClientCertificate bool
 }
 
 // Listen announces addr. Accept returns a [*tls.Conn] whose handshake runs on
@@ -30,8 +36,8 @@ type ListenConfig struct {
 //
 // A failed handshake yields [*PolicyError], [*ShedError],
 // [*tls.CertificateVerificationError] or an error of crypto/tls. The token signs
-// once per full handshake. A certificate renewed under the alias needs a new
-// listener.
+// once per full handshake. A certificate renewed under the alias is presented
+// after [Provider.Refresh].
 func (l *ListenConfig) Listen(ctx context.Context, network, addr string) (net.Listener, error) {
 	s, err := l.server(ctx)
 	if err != nil {
@@ -59,7 +65,9 @@ func (l *ListenConfig) server(ctx context.Context) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.Provider.newServer(id, l.NextProtos), nil
+	s := l.Provider.newServer(id)
+	s.protos, s.strangers = slices.Clone(l.NextProtos), l.AllowNoClientCertificate
+	return s, nil
 }
 
 // listener hands out guarded connections.

@@ -7,7 +7,6 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
 	"io"
 	"os/exec"
 	"testing"
@@ -18,7 +17,7 @@ import (
 )
 
 // identities gives both identities of w keys of one kind.
-func (w *world) identities(t *testing.T, newKey func() crypto.Signer) {
+func (w *world) identities(t testing.TB, newKey func() crypto.Signer) {
 	t.Helper()
 	templates := map[string]*x509.Certificate{
 		terminal: testpki.ClientTemplate("terminal 1"),
@@ -126,12 +125,16 @@ func gnutlsClient(t *testing.T, w *world) {
 	out := new(lockedBuffer)
 	cmd.Stdout, cmd.Stderr = out, out
 	require.NoError(t, cmd.Start())
-	for _, resumes := range []bool{false, true} {
+	resumed := 0
+	for range 2 { // in any order: the second connection may overtake
 		require.NoError(t, <-s.result, "%s", out)
-		require.Equal(t, resumes, (<-s.state).DidResume)
+		if (<-s.state).DidResume {
+			resumed++
+		}
 	}
+	require.Equal(t, 1, resumed)
 	io.WriteString(in, "bye\n")
 	require.NoError(t, in.Close())
-	require.NoError(t, cmd.Wait(), "%s", fmt.Sprint(out))
+	require.NoError(t, cmd.Wait(), "%s", out)
 	require.EqualValues(t, 1, w.serverKey.signed.Load())
 }

@@ -95,8 +95,9 @@ type Provider struct {
 	Admission Admission
 	// Now is the clock for certificates and sessions. Nil means [time.Now].
 	Now func() time.Time
-	// Logger receives refusals that crypto/tls would otherwise flatten to text.
-	// Nil means that nothing is logged.
+	// Logger receives a server's refusals: handshakes shed, signatures that
+	// failed and clients not accepted. The latter had not yet proved who they
+	// are. Nil means that nothing is logged.
 	Logger *slog.Logger
 
 	once   sync.Once
@@ -109,6 +110,7 @@ type shared struct {
 	signing   chan struct{} // one element per signature under way
 	admission *admission
 	ownChains sync.Map // alias string → *ownChain
+	live      sync.Map // alias string → *liveIdentity
 }
 
 // maxSigning bounds the signatures under way, those abandoned by a timeout
@@ -150,11 +152,17 @@ func (p *Provider) Listen(ctx context.Context, network, addr, alias string) (net
 
 // check reports what makes p unusable.
 func (p *Provider) check() error {
+	if p != nil && p.Keys == nil {
+		return fmt.Errorf("%w: no keys", ErrIncomplete)
+	}
+	return p.checkAnonymous()
+}
+
+// checkAnonymous is check for a connection that presents no certificate.
+func (p *Provider) checkAnonymous() error {
 	switch {
 	case p == nil:
 		return fmt.Errorf("%w: no provider", ErrIncomplete)
-	case p.Keys == nil:
-		return fmt.Errorf("%w: no keys", ErrIncomplete)
 	case p.Trust == nil:
 		return fmt.Errorf("%w: no trust", ErrIncomplete)
 	}

@@ -11,10 +11,6 @@ import (
 	"time"
 )
 
-// ErrNoReport is returned by [Report] for a connection that this package did
-// not make or whose handshake is not complete.
-var ErrNoReport = errors.New("hsmtls: nothing to report")
-
 // ConnReport says what a finished handshake agreed on.
 type ConnReport struct {
 	Version     uint16
@@ -34,9 +30,10 @@ type ConnReport struct {
 	// HandshakeAge is the age of the original full handshake, by the
 	// Provider's clock when the report was made.
 	HandshakeAge time.Duration
-	// Alias is the identity we presented.
+	// Alias is the identity we presented, empty for none.
 	Alias string
-	// Peer is the peer's certificate.
+	// Peer is the peer's certificate. It, Chain and Entry are nil for a client
+	// that was allowed to present none.
 	Peer *x509.Certificate
 	// Chain is the peer's chain as Trust accepted it, leaf first; its last
 	// certificate is Entry, the one that made the peer trusted.
@@ -75,7 +72,7 @@ func (w *wireConn) noReport() error {
 }
 
 func (w *wireConn) report(cs tls.ConnectionState) ConnReport {
-	return ConnReport{
+	r := ConnReport{
 		Version:              cs.Version,
 		CipherSuite:          cs.CipherSuite,
 		Curve:                cs.CurveID,
@@ -85,8 +82,10 @@ func (w *wireConn) report(cs tls.ConnectionState) ConnReport {
 		Resumed:              cs.DidResume,
 		HandshakeAge:         w.info.now().Sub(w.info.born),
 		Alias:                w.info.alias,
-		Peer:                 cs.PeerCertificates[0],
 		Chain:                w.info.chain,
-		Entry:                w.info.chain[len(w.info.chain)-1],
 	}
+	if len(r.Chain) > 0 {
+		r.Peer, r.Entry = r.Chain[0], r.Chain[len(r.Chain)-1]
+	}
+	return r
 }

@@ -21,7 +21,7 @@ import (
 // it fails with [ErrWeakGODEBUG], here and in each handshake. The server that
 // uses it must bound its handshakes, with [http.Server].ReadHeaderTimeout for
 // one. The token is asked once per full handshake, for the signature. A
-// certificate renewed under the alias needs a new configuration.
+// certificate renewed under the alias is presented after [Provider.Refresh].
 //
 // Errors: [ErrIncomplete], [ErrOutOfRange], [ErrWeakGODEBUG].
 func (p *Provider) ServerConfig(ctx context.Context, alias string) (*tls.Config, error) {
@@ -32,20 +32,21 @@ func (p *Provider) ServerConfig(ctx context.Context, alias string) (*tls.Config,
 	if err := checkGODEBUG(); err != nil {
 		return nil, err
 	}
-	return p.newServer(id, nil).config(), nil
+	return p.newServer(id).config(), nil
 }
 
 // server is behind one server configuration. Its ticket keys are its own: no
 // ticket is good for another configuration, whatever the policies are.
 type server struct {
-	p       *Provider
-	id      *identity
-	protos  []string
-	tickets *ticketKeys
+	p         *Provider
+	live      *liveIdentity
+	protos    []string
+	strangers bool // accepts clients without a certificate
+	tickets   *ticketKeys
 }
 
-func (p *Provider) newServer(id *identity, protos []string) *server {
-	return &server{p: p, id: id, protos: slices.Clone(protos), tickets: newTicketKeys(p.sessionLifetime(), p.now)}
+func (p *Provider) newServer(id *identity) *server {
+	return &server{p: p, live: p.keep(id), tickets: newTicketKeys(p.sessionLifetime(), p.now)}
 }
 
 // config returns the outer configuration. It has no certificate, so that
@@ -102,6 +103,7 @@ func (p Policy) checkClientHello(hello *tls.ClientHelloInfo) error {
 // serverConn is one incoming connection.
 type serverConn struct {
 	*server
+	id    *identity
 	hello *tls.ClientHelloInfo
 	gen   generation
 	entry *admissionEntry
@@ -109,9 +111,10 @@ type serverConn struct {
 }
 
 func (s *server) newConn(hello *tls.ClientHelloInfo) *serverConn {
-	c := &serverConn{server: s, hello: hello, gen: s.p.generation(s.id)}
+	id := s.live.now.Load()
+	c := &serverConn{server: s, id: id, hello: hello, gen: s.p.generation(id)}
 	c.entry = s.p.state().admission.entry(hello.Context(), source(hello.Conn), s.p.handshakeTimeout())
-	c.info = handshakeInfo{now: s.p.now, alias: s.id.alias, mutual: true, born: s.p.now()}
+	c.info = handshakeInfo{now: s.p.now, alias: id.alias, mutual: true, born: s.p.now()}
 	return c
 }
 
@@ -119,6 +122,9 @@ func (c *serverConn) config() (*tls.Config, error) {
 	cfg := c.p.serverConfig()
 	cfg.NextProtos = c.protos
 	cfg.VerifyConnection = c.verify
+	if c.strangers {
+		cfg.ClientAuth = tls.RequestClientCert
+	}
 	cert := c.id.cert
 	cert.PrivateKey = c.p.bind(c.hello.Context(), c.id.key, c.admit, c.signed)
 	cfg.Certificates = []tls.Certificate{cert}
@@ -130,10 +136,20 @@ func (c *serverConn) config() (*tls.Config, error) {
 	return cfg, c.admit() // without tickets every handshake is full
 }
 
-func (c *serverConn) verify(cs tls.ConnectionState) error {
-	chain, err := c.p.verifyPeer(cs, "", x509.ExtKeyUsageClientAuth)
-	c.info.chain, c.info.resumed = chain, cs.DidResume
+func (c *serverConn) verify(cs tls.ConnectionState) (err error) {
+	if c.stranger(cs) {
+		return nil
+	}
+	c.info.chain, err = c.p.verifyPeer(cs, "", x509.ExtKeyUsageClientAuth)
+	if err != nil {
+		c.refuse("client refused", err)
+	}
 	return err
+}
+
+// stranger reports whether the client presented no certificate and need not.
+func (c *serverConn) stranger(cs tls.ConnectionState) bool {
+	return c.strangers && len(cs.PeerCertificates) == 0
 }
 
 // admit takes the connection's place among those that may have something

@@ -21,7 +21,8 @@ func (c *serverConn) unwrap(ticket []byte, _ tls.ConnectionState) (*tls.SessionS
 }
 
 // wrap seals a ticket under the time of the original full handshake, so that
-// the ticket re-issued on resumption does not stretch the session.
+// the ticket re-issued on resumption does not stretch the session. The ticket of
+// a stranger belongs to no generation and is never good.
 func (c *serverConn) wrap(cs tls.ConnectionState, ss *tls.SessionState) ([]byte, error) {
 	state, err := ss.Bytes()
 	if err != nil {
@@ -29,6 +30,9 @@ func (c *serverConn) wrap(cs tls.ConnectionState, ss *tls.SessionState) ([]byte,
 	}
 	if !cs.DidResume {
 		c.info.born = c.p.now()
+	}
+	if c.stranger(cs) {
+		return c.tickets.seal(c.info.born, generation{}, state)
 	}
 	return c.tickets.seal(c.info.born, c.gen, state)
 }

@@ -4,7 +4,9 @@
 package hsmtls
 
 import (
+	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -218,6 +220,35 @@ func TestWithdrawnTrust(t *testing.T) {
 	w.client.Trust = trusting(testpki.NewRoot("Other")) // of generation 0, as before
 	_, err := w.dial(t, s)
 	require.ErrorAs(t, err, new(*tls.CertificateVerificationError))
+}
+
+// TestConcurrentDials shares one Provider between many goroutines.
+func TestConcurrentDials(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.listen(t)
+	results := make(chan error, 16)
+	for range 16 {
+		go func() { results <- dialAndPing(t.Context(), w.client, s.addr, 4) }()
+	}
+	for range 16 {
+		require.NoError(t, <-results)
+	}
+	require.LessOrEqual(t, w.clientKey.signed.Load(), int64(64))
+	require.Less(t, w.serverKey.signed.Load(), int64(64), "some were resumed")
+}
+
+func dialAndPing(ctx context.Context, p *Provider, addr string, times int) error {
+	for range times {
+		conn, err := p.Dial(ctx, "tcp", addr, terminal)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(pingErr(conn), conn.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func TestSessionStore(t *testing.T) {

@@ -4,6 +4,7 @@
 package hsmtls
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
@@ -19,8 +20,8 @@ const (
 )
 
 // ticketKeys seals session tickets (RFC 5077 section 4) with AES-256-GCM. A key
-// seals for one session lifetime and opens for one more; then it is forgotten.
-// It is safe for concurrent use.
+// seals for one session lifetime and opens for one more; the next use of a
+// ticket then forgets it. It is safe for concurrent use.
 type ticketKeys struct {
 	period time.Duration
 	now    func() time.Time
@@ -85,6 +86,7 @@ func (t *ticketKeys) sealing() (*ticketKey, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
+	t.forget(now)
 	if t.current != nil && young(t.current.made, now, t.period) {
 		return t.current, nil
 	}
@@ -103,10 +105,20 @@ func (t *ticketKeys) opening(ticket []byte) *ticketKey {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.forget(t.now())
 	for _, k := range []*ticketKey{t.current, t.last} {
-		if k != nil && string(k.id[:]) == string(ticket[:ticketIDSize]) && young(k.made, t.now(), 2*t.period) {
+		if k != nil && bytes.Equal(k.id[:], ticket[:ticketIDSize]) {
 			return k
 		}
 	}
 	return nil
+}
+
+// forget drops the keys that are past use. It needs t.mu.
+func (t *ticketKeys) forget(now time.Time) {
+	for _, k := range []**ticketKey{&t.current, &t.last} {
+		if *k != nil && !young((*k).made, now, 2*t.period) {
+			*k = nil
+		}
+	}
 }

@@ -53,6 +53,12 @@ func (k *fakeKeys) set(alias string, cert tls.Certificate) *countingKey {
 	return key
 }
 
+func (k *fakeKeys) remove(alias string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.certs, alias)
+}
+
 // countingKey stands for a token's key.
 type countingKey struct {
 	crypto.Signer
@@ -100,10 +106,13 @@ func trusting(roots ...*testpki.CA) *fakeTrust {
 	return f
 }
 
-// clock is an adjustable Now.
-type clock struct{ offset atomic.Int64 }
+// clock is an adjustable Now, which otherwise stands still.
+type clock struct {
+	start  time.Time
+	offset atomic.Int64
+}
 
-func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c.offset.Load())) }
+func (c *clock) now() time.Time          { return c.start.Add(time.Duration(c.offset.Load())) }
 func (c *clock) advance(d time.Duration) { c.offset.Add(int64(d)) }
 
 // world is a client, a server and a root that both trust.
@@ -116,9 +125,9 @@ type world struct {
 	client, server       *Provider
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{root: testpki.NewRoot("Acquirer Root"), keys: &fakeKeys{certs: map[string]*tls.Certificate{}}, clock: &clock{}}
+	w := &world{root: testpki.NewRoot("Acquirer Root"), keys: &fakeKeys{certs: map[string]*tls.Certificate{}}, clock: &clock{start: time.Now()}}
 	w.trust = trusting(w.root)
 	w.clientKey = w.keys.set(terminal, w.root.NewIntermediate("Devices").Client("terminal 1"))
 	w.serverKey = w.keys.set(acquirer, w.root.NewIntermediate("Hosts").Server(host, "127.0.0.1"))
