@@ -16,7 +16,7 @@ import (
 )
 
 // patience is how long a program may take to start or to end.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 type backgroundKey struct{}
 

@@ -23,6 +23,7 @@ type dial struct {
 	alias string
 	name  string
 	http  string
+	full  bool // --report
 
 	addr  string
 	trust *truststore.Store
@@ -66,6 +67,7 @@ JSON: ` + reportHelp,
 	c.Flags().StringVar(&d.alias, "alias", "", "`ALIAS` of the certificate to present")
 	c.Flags().StringVar(&d.name, "name", "", "`NAME` or address that the server has to prove; that of HOST if missing")
 	c.Flags().StringVar(&d.http, "http", "", "make a GET request for this `PATH`")
+	c.Flags().BoolVar(&d.full, "report", false, "say all that is known of the handshake")
 	mustHave(c, "alias")
 	return c
 }
@@ -115,12 +117,14 @@ type report struct {
 	Server          certificate `json:"server"`
 	Client          certificate `json:"client"`
 	Entry           string      `json:"entry"`
-	HTTP            *answer     `json:"http"` // null without --http
+	HTTP            *answer     `json:"http"`   // null without --http
+	Handshake       *handshake  `json:"report"` // null without --report
 }
 
 const reportHelp = `address, name, alias, version, suite, curve, server_signature, client_signature,
 server, client (certificates), entry (alias of what makes the server trusted), http
-(status, body; null without --http); in a certificate
+(status, body; null without --http); with --report, report
+` + handshakeHelp + `; in a certificate
 ` + certificateHelp + "."
 
 func (d dial) report(conn net.Conn, own *x509.Certificate) (report, error) {
@@ -140,6 +144,7 @@ func (d dial) report(conn net.Conn, own *x509.Certificate) (report, error) {
 		Server:          describe(seen.Peer),
 		Client:          describe(own),
 		Entry:           entryAlias(d.trust, seen.Entry),
+		Handshake:       describeHandshake(d.full, seen, d.trust),
 	}, nil
 }
 
@@ -165,4 +170,5 @@ func (r report) print(w io.Writer) {
 		"client", cell(r.Client.Subject),
 		"  signed by", "alias "+cell(r.Alias)+", with "+r.ClientSignature,
 	)
+	r.Handshake.print(w)
 }
