@@ -32,6 +32,7 @@ var imports = map[string][]string{
 	"pairing":                   {"hsmtls", "github.com/coder/websocket"},
 	"cmd/hsmtls":                {"hsm", "hsmtls", "keystore", "pairing", "truststore", "github.com/spf13/cobra"},
 	"internal/testpki":          {},
+	"internal/e2e":              {},
 	"internal/hsmtest":          {"hsm"},
 	"internal/hsmtest/faultp11": {"hsm", "internal/hsmtest"},
 	"examples/...":              {"hsm", "hsmtls", "internal/testpki", "keystore", "pairing", "truststore", "github.com/coder/websocket"},
