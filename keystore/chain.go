@@ -30,6 +30,11 @@ var strongSignatures = []x509.SignatureAlgorithm{
 // one that a TLS peer presents. The last need not be a root; nothing is said of
 // whether anybody trusts it. The error is a [*ChainError] or wraps [ErrChain].
 func checkChain(chain []*x509.Certificate, now time.Time) error {
+	return checkChainOf(chain, now, checkLeaf)
+}
+
+// checkChainOf is checkChain with another condition for the first certificate.
+func checkChainOf(chain []*x509.Certificate, now time.Time, checkFirst func(*x509.Certificate) error) error {
 	switch {
 	case len(chain) == 0 || slices.Contains(chain, nil):
 		return fmt.Errorf("%w: there is no certificate", ErrChain)
@@ -44,10 +49,22 @@ func checkChain(chain []*x509.Certificate, now time.Time) error {
 			return &ChainError{c, fmt.Errorf("%w: it is there twice", ErrChain)}
 		}
 	}
-	if err := checkLeaf(chain[0]); err != nil {
+	if err := checkFirst(chain[0]); err != nil {
 		return &ChainError{chain[0], err}
 	}
 	return checkLinks(chain, now)
+}
+
+// checkAuthority is what the certificate of an issuing key has to satisfy (RFC
+// 5280 sections 4.2.1.3 and 4.2.1.9).
+func checkAuthority(c *x509.Certificate) error {
+	switch {
+	case !c.IsCA:
+		return fmt.Errorf("%w: the first certificate is no CA", ErrChain)
+	case c.KeyUsage&x509.KeyUsageCertSign == 0:
+		return fmt.Errorf("%w: key usage without keyCertSign", ErrChain)
+	}
+	return nil
 }
 
 // checkOne is what every certificate of a chain has to satisfy by itself.

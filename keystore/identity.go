@@ -71,10 +71,15 @@ func (s *Store) Identity(ctx context.Context, alias string) (_ *Identity, err er
 
 // Certificate returns Identity(ctx, alias).Certificate(), which makes a Store a
 // source of keys for package hsmtls. The struct is the caller's to change; what
-// its fields point to is shared.
+// its fields point to is shared. The certificate of a CA is [ErrChain].
 func (s *Store) Certificate(ctx context.Context, alias string) (*tls.Certificate, error) {
 	id, err := s.Identity(ctx, alias)
 	if err != nil {
+		return nil, err
+	}
+	if leaf := id.Chain[0]; leaf.IsCA {
+		err := fmt.Errorf("%w: it is a CA, not a party of TLS", ErrChain)
+		wrap(&err, "open identity", alias)
 		return nil, err
 	}
 	c := id.Certificate()

@@ -40,10 +40,23 @@ func afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
 // is removed. A process that dies in between leaves issuers that nothing uses.
 func (s *Store) Inject(ctx context.Context, alias, keyAlias string, chain []*x509.Certificate) (err error) {
 	defer wrap(&err, "inject", alias)
+	return s.inject(ctx, alias, keyAlias, chain, checkLeaf)
+}
+
+// InjectAuthority is Inject for a key that issues certificates: chain[0] must be
+// a CA that may sign certificates. It has a name of its own so that nobody
+// gives a CA away as a terminal. Identity finds it under its alias; Certificate,
+// which is for TLS, refuses it.
+func (s *Store) InjectAuthority(ctx context.Context, alias, keyAlias string, chain []*x509.Certificate) (err error) {
+	defer wrap(&err, "inject authority", alias)
+	return s.inject(ctx, alias, keyAlias, chain, checkAuthority)
+}
+
+func (s *Store) inject(ctx context.Context, alias, keyAlias string, chain []*x509.Certificate, checkFirst func(*x509.Certificate) error) error {
 	if err := s.ready(ctx, alias, keyAlias); err != nil {
 		return err
 	}
-	if err := checkChain(chain, s.now()); err != nil {
+	if err := checkChainOf(chain, s.now(), checkFirst); err != nil {
 		return err
 	}
 	s.writing.Lock()

@@ -68,7 +68,11 @@ func (s *Store) Replace(ctx context.Context, alias string, chain []*x509.Certifi
 	if err := s.ready(ctx, alias); err != nil {
 		return err
 	}
-	if err := checkChain(chain, s.now()); err != nil {
+	checkFirst := checkLeaf
+	if len(chain) > 0 && chain[0] != nil && chain[0].IsCA {
+		checkFirst = checkAuthority
+	}
+	if err := checkChainOf(chain, s.now(), checkFirst); err != nil {
 		return err
 	}
 	s.writing.Lock()
@@ -76,6 +80,9 @@ func (s *Store) Replace(ctx context.Context, alias string, chain []*x509.Certifi
 	old, err := s.settle(ctx, alias)
 	if err != nil {
 		return err
+	}
+	if old.cert.IsCA != chain[0].IsCA {
+		return &ChainError{chain[0], fmt.Errorf("%w: a CA and a party of TLS do not replace each other", ErrChain)}
 	}
 	key, err := s.keyFor(ctx, old)
 	if err != nil {
