@@ -117,3 +117,21 @@ func use(t *testing.T, block string) string {
 	}
 	return names.String()
 }
+
+var link = regexp.MustCompile(`\]\(([^):#]+)\)`)
+
+// TestDocumentationLinks holds every link to a file of the repository.
+func TestDocumentationLinks(t *testing.T) {
+	t.Parallel()
+	pages, err := filepath.Glob("*.md")
+	require.NoError(t, err)
+	more, err := filepath.Glob("docs/*.md")
+	require.NoError(t, err)
+	for _, page := range append(pages, more...) {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			require.FileExists(t, filepath.Join(filepath.Dir(page), m[1]), "%s links to it", page)
+		}
+	}
+}
