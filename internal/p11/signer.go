@@ -143,10 +143,3 @@ func (r signRequest) hashingMechanism(public crypto.PublicKey) Mechanism {
 	}
 	return plain[r.hash]
 }
-
-func (r signRequest) opts() crypto.SignerOpts {
-	if r.pss {
-		return &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: r.hash}
-	}
-	return r.hash
-}
