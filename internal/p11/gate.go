@@ -17,6 +17,7 @@ type gate struct {
 	open   bool
 	inside int
 	empty  chan struct{} // closed when the last call leaves a closed gate
+	last   func()        // run when the last call leaves a retired gate
 }
 
 // enter lets one call in, unless the gate is closed.
@@ -31,11 +32,35 @@ func (g *gate) enter() bool {
 
 func (g *gate) leave() {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.inside--; g.inside == 0 && g.empty != nil {
+	g.inside--
+	if g.inside > 0 {
+		g.mu.Unlock()
+		return
+	}
+	if g.empty != nil {
 		close(g.empty)
 		g.empty = nil
 	}
+	last := g.last
+	g.last = nil
+	g.mu.Unlock()
+	if last != nil {
+		last()
+	}
+}
+
+// retire closes the gate for good and has last run when nobody is inside any
+// more, which may be now, later or never. It does not wait for that.
+func (g *gate) retire(last func()) {
+	g.mu.Lock()
+	g.open = false
+	if g.inside > 0 {
+		g.last = last
+		g.mu.Unlock()
+		return
+	}
+	g.mu.Unlock()
+	last()
 }
 
 // admit opens the gate.

@@ -45,30 +45,46 @@ var (
 
 // GenerateKey makes a key pair inside the token. An answer that was lost is
 // looked for before another key is made.
-func (h *handle) GenerateKey(ctx context.Context, t KeyTemplate) (Key, error) {
+func (h *handle) GenerateKey(ctx context.Context, t KeyTemplate) (_ Key, refusal error) {
 	kind, ok := keyKinds[t.Type]
 	if !ok {
 		return Key{}, fmt.Errorf("%w: key type %d", ErrUnsupported, t.Type)
-	}
-	public, err := attributeSet(t, publicUsage)
-	if err != nil {
-		return Key{}, err
 	}
 	private, err := attributeSet(t, privateUsage)
 	if err != nil {
 		return Key{}, err
 	}
-	write := func() error {
-		_, err := object(ctx, h, false, func(v session) (struct{}, error) {
-			defer v.pool.generation.forget()
-			return struct{}{}, v.generate(kind, public.Copy(), private.Copy())
-		})
-		return err
+	there := func() (bool, error) { return h.has(ctx, t.ID) }
+	for _, usage := range publicUsages {
+		public, err := attributeSet(t, usage)
+		if err != nil {
+			return Key{}, err
+		}
+		err = confirm(func() error { return h.generate(ctx, kind, public, private) }, there)
+		if err == nil {
+			return h.one(ctx, t.ID)
+		}
+		refusal = err
+		if !isTemplateRefusal(err) && codeOf(err) != ckrGeneralError {
+			break
+		}
 	}
-	if err := confirm(write, func() (bool, error) { return h.has(ctx, t.ID) }); err != nil {
-		return Key{}, err
-	}
-	return h.one(ctx, t.ID)
+	return Key{}, refusal
+}
+
+// publicUsages are what to ask of the public half, the best first. Who verifies
+// with it does so outside the token, so it may go without: tpm2-pkcs11 has
+// CKA_VERIFY only for keys that may decrypt, and CKA_ENCRYPT for those that sign.
+// It is not left out, because crypto11 asks for it then.
+var publicUsages = []map[crypto11.AttributeType]any{publicUsage, {pkcs11.CKA_VERIFY: false}}
+
+// generate writes a key pair once.
+func (h *handle) generate(ctx context.Context, kind keyKind, public, private crypto11.AttributeSet) error {
+	_, err := object(ctx, h, false, func(v session) (struct{}, error) {
+		defer v.pool.generation.forget()
+		return struct{}{}, v.generate(kind, public.Copy(), private.Copy())
+	})
+	return err
 }
 
 // has reports whether there is a private key with that CKA_ID.
@@ -111,7 +127,7 @@ var keyKinds = map[KeyType]keyKind{
 // the login. Where crypto11 cannot use the module, it is done here.
 func (v session) generate(k keyKind, public, private crypto11.AttributeSet) error {
 	m := v.pool.core.module
-	if m.anchor == nil || m.own {
+	if !v.pool.instance.anchored {
 		return v.generateRaw(k, public, private)
 	}
 	slot := int(v.pool.slot)

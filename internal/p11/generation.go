@@ -39,7 +39,7 @@ var generations atomic.Uint64
 // build logs in and makes a generation.
 func (c *core) build(ctx context.Context, slot uint, pin []byte) (*generation, error) {
 	g := &generation{number: generations.Add(1), keys: map[string]*privateKey{}}
-	g.pool = newPool(c, g, slot, c.module.epochNow())
+	g.pool = newPool(c, g, slot, c.module.running.Load())
 	err := g.pool.do(ctx, func(v session) error {
 		if pin == nil {
 			return nil
@@ -66,7 +66,7 @@ func (g *generation) close(ctx context.Context) bool {
 	ended := g.pool.close(drainTime)
 	ctx, cancel := context.WithTimeout(ctx, drainTime)
 	defer cancel()
-	last := newPool(g.pool.core, g, g.pool.slot, g.pool.epoch)
+	last := newPool(g.pool.core, g, g.pool.slot, g.pool.instance)
 	_ = last.do(ctx, func(v session) error { return wrap("C_Logout", v.raw.Logout(v.handle)) })
 	return last.close(drainTime) && ended
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ThalesGroup/crypto11"
@@ -38,13 +39,37 @@ type module struct {
 	cores  map[*core]struct{}
 	anchor *crypto11.Context // nil if crypto11 cannot use the module
 	alone  bool              // whether crypto11 has been found unable to use it
-	own    bool              // whether raw is to be finalised here
 
-	gate  gate        // around every call of raw
-	raw   *pkcs11.Ctx // nil unless the module is running
-	epoch uint64      // grows with every C_Initialize
+	running atomic.Pointer[instance] // nil unless the module is running
 
 	listing sync.Mutex // see list
+}
+
+// An instance is the library from C_Initialize to C_Finalize. Sessions and
+// handles of one mean something else, or nothing, to the next.
+type instance struct {
+	raw      *pkcs11.Ctx
+	gate     gate // around every call of raw
+	own      bool // whether raw is to be finalised here
+	separate bool // whether the library gives every loader an instance of its own
+	anchored bool // whether crypto11 works on the same state
+}
+
+// finalise ends the library. Nobody may be inside.
+func (i *instance) finalise() {
+	if i.own {
+		_ = i.raw.Finalize()
+	}
+	i.raw.Destroy()
+}
+
+// call runs f inside the library.
+func (i *instance) call(f func(raw *pkcs11.Ctx) error) error {
+	if i == nil || !i.gate.enter() {
+		return errNotRunning
+	}
+	defer i.gate.leave()
+	return f(i.raw)
 }
 
 // drainTime bounds the wait for calls inside a module that is to be finalised.
@@ -85,7 +110,7 @@ func moduleFor(path string) (*module, error) {
 func (m *module) acquire(sel Selector) error {
 	m.life.Lock()
 	defer m.life.Unlock()
-	if m.raw == nil {
+	if m.running.Load() == nil {
 		if err := m.start(sel); err != nil {
 			return err
 		}
@@ -104,7 +129,7 @@ func (m *module) release() {
 // releaseLocked stops the module with its last user. A module with a hung call
 // inside cannot be stopped; it is left as it is, for the next acquire.
 func (m *module) releaseLocked() {
-	if m.users--; m.users == 0 && m.raw != nil {
+	if m.users--; m.users == 0 && m.running.Load() != nil {
 		_ = m.stop()
 	}
 }
@@ -126,9 +151,10 @@ func (m *module) start(sel Selector) error {
 		closeAnchor(anchor)
 		return err
 	}
-	m.anchor, m.raw, m.own = anchor, raw, own || m.alone
-	m.epoch++
-	m.gate.admit()
+	i := &instance{raw: raw, own: own || m.alone, separate: own && anchor != nil, anchored: !own && anchor != nil}
+	i.gate.admit()
+	m.anchor = anchor
+	m.running.Store(i)
 	return nil
 }
 
@@ -233,16 +259,19 @@ func (m *module) explain(sel Selector, cause error) error {
 // errInside is returned for a module that cannot be finalised.
 var errInside = errors.New("a call hangs inside the PKCS#11 module")
 
-// stop finalises the library, unless a call is inside.
+// stop finalises the library, unless a call is inside. A library of which the
+// next loader gets another instance need not wait for that: the call keeps the
+// instance it is in, which is finalised if it ever returns.
 func (m *module) stop() error {
-	if !m.gate.shut(drainTime) {
+	switch i := m.running.Load(); {
+	case i.separate:
+		i.gate.retire(i.finalise)
+	case !i.gate.shut(drainTime):
 		return errInside
+	default:
+		i.finalise()
 	}
-	if m.own {
-		_ = m.raw.Finalize()
-	}
-	m.raw.Destroy()
-	m.raw = nil
+	m.running.Store(nil)
 	closeAnchor(m.anchor)
 	m.anchor = nil
 	return nil
@@ -259,7 +288,7 @@ func (m *module) restart(sel Selector, log *slog.Logger) error {
 			return fmt.Errorf("PKCS#11 module is kept initialised for token %q", c.info.Label)
 		}
 	}
-	if m.raw != nil {
+	if m.running.Load() != nil {
 		log.Info("p11: finalising and initialising the PKCS#11 module", "module", m.path)
 		if err := m.stop(); err != nil {
 			return err
@@ -273,18 +302,7 @@ func (m *module) call(ctx context.Context, f func(raw *pkcs11.Ctx) error) error 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if !m.gate.enter() {
-		return errNotRunning
-	}
-	defer m.gate.leave()
-	return f(m.raw)
-}
-
-// epochNow returns the number of the present C_Initialize, or one that never
-// fits.
-func (m *module) epochNow() (epoch uint64) {
-	_ = m.call(context.Background(), func(*pkcs11.Ctx) error { epoch = m.epoch; return nil })
-	return epoch
+	return m.running.Load().call(f)
 }
 
 // errNotRunning is the answer of a module that is being stopped or started. A
@@ -294,7 +312,7 @@ var errNotRunning = &Error{Op: "C_Initialize", Code: ckrNotInitialized}
 // manage runs f with the library initialised: inside the running module, or in
 // a window of its own. The caller holds life.
 func (m *module) manage(ctx context.Context, f func(raw *pkcs11.Ctx) error) error {
-	if m.raw != nil {
+	if m.running.Load() != nil {
 		return m.call(ctx, f)
 	}
 	if err := ctx.Err(); err != nil {

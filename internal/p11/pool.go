@@ -8,6 +8,7 @@ package p11
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -28,8 +29,8 @@ type pool struct {
 	core       *core
 	generation *generation
 	slot       uint
-	epoch      uint64 // of the module
-	limit      int    // workers, without the hung ones
+	instance   *instance // of the module; nil if it did not run
+	limit      int       // workers, without the hung ones
 	loggedIn   atomic.Bool
 
 	mu      sync.Mutex
@@ -59,21 +60,13 @@ type job struct {
 	abandoned bool       // guarded by the pool's mu
 }
 
-func newPool(c *core, g *generation, slot uint, epoch uint64) *pool {
-	return &pool{core: c, generation: g, slot: slot, epoch: epoch, limit: c.sessions, ended: make(chan struct{})}
+func newPool(c *core, g *generation, slot uint, i *instance) *pool {
+	return &pool{core: c, generation: g, slot: slot, instance: i, limit: c.sessions, ended: make(chan struct{})}
 }
 
 // call runs f inside the library, unless the library has been initialised
 // again: its session numbers then name the sessions of others.
-func (p *pool) call(f func(raw *pkcs11.Ctx) error) error {
-	m := p.core.module
-	return m.call(context.Background(), func(raw *pkcs11.Ctx) error {
-		if m.epoch != p.epoch {
-			return errNotRunning
-		}
-		return f(raw)
-	})
-}
+func (p *pool) call(f func(raw *pkcs11.Ctx) error) error { return p.instance.call(f) }
 
 // errAbandoned is returned by do, joined with the reason, when the call is
 // still inside the module: what it does may still happen.
@@ -178,20 +171,38 @@ func (p *pool) work(j *job) {
 	}
 }
 
-// perform does a job inside the module. A session in which the module reported
-// an error is closed, not used again: some modules leave the failed operation
-// active in it.
+// perform does a job inside the module. A job that did not begin because the
+// token was lost is errLost, whatever it would have written.
 func (p *pool) perform(w *worker, j *job) error {
+	begun := false
 	err := p.call(func(raw *pkcs11.Ctx) error {
 		if err := p.openSession(raw, w); err != nil {
 			return err
 		}
+		begun = true
 		return j.run(session{raw: raw, handle: w.handle, pool: p})
 	})
-	if codeOf(err) != 0 {
+	if !begun && isLost(err) {
+		err = fmt.Errorf("%w: %w", errLost, err)
+	}
+	if spoilsSession(err) {
 		p.closeSession(w)
 	}
 	return err
+}
+
+// wholeFunctions leave no operation in a session, whatever they answer.
+var wholeFunctions = []string{
+	"C_CreateObject", "C_DestroyObject", "C_GenerateKeyPair", "C_GenerateRandom",
+	"C_GetAttributeValue", "C_SetAttributeValue", "C_SetPIN",
+}
+
+// spoilsSession reports whether a session in which the module answered so is to
+// be closed, because some modules leave a failed operation active in it. A plain
+// refusal does not: if the session is the only one, the login ends with it.
+func spoilsSession(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && (isLost(err) || isSuspect(err) || !slices.Contains(wholeFunctions, e.Op))
 }
 
 // openSession opens the session of a worker. The login belongs to the process

@@ -159,10 +159,11 @@ func (c *core) rebuild(old *generation, cause error) {
 		old.close(c.ctx)
 	}
 	for try := 0; ; try++ {
-		if !c.rest(try) {
+		// A library that is found dead by the first try is not worth a pause.
+		if atOnce := try == 1 && isDead(cause); !atOnce && !c.rest(try) {
 			return
 		}
-		if try >= gentleTries || codeOf(cause) == ckrNotInitialized {
+		if try >= gentleTries || isDead(cause) {
 			if err := c.module.restart(c.selector(), c.log); err != nil {
 				c.reasoned(err)
 			}
@@ -176,6 +177,13 @@ func (c *core) rebuild(old *generation, cause error) {
 		}
 		c.reasoned(cause)
 	}
+}
+
+// isDead reports whether the library as a whole does not work, not only the
+// sessions of one token: it says so, or cannot even list its slots.
+func isDead(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && (e.Code == ckrNotInitialized || e.Op == "C_GetSlotList" && isLost(err))
 }
 
 // rest waits between tries, and before the first one if the last generation

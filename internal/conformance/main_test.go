@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+//go:build unix && cgo
+
+package conformance_test
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/hsmtls/hsmtls-go/internal/hsmtest"
+)
+
+// stuck is set by a test, in a process of its own, whose calls may never return
+// from the module.
+var stuck bool
+
+func TestMain(m *testing.M) {
+	code := hsmtest.Main(m)
+	if err := goleak.Find(); err != nil && code == 0 && !stuck {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
