@@ -30,16 +30,18 @@ var imports = map[string][]string{
 	"truststore":                {"hsm", "internal/alias", "internal/p11", "golang.org/x/net/publicsuffix"},
 	"hsmtls":                    {},
 	"pairing":                   {"hsmtls", "github.com/coder/websocket"},
-	"cmd/hsmtls":                {"hsm", "hsmtls", "keystore", "pairing", "truststore", "github.com/spf13/cobra"},
+	"pairing/screen":            {"pairing", "rsc.io/qr"},
+	"cmd/hsmtls":                {"hsm", "hsmtls", "keystore", "pairing", "pairing/screen", "truststore", "github.com/spf13/cobra", "golang.org/x/term"},
 	"internal/testpki":          {},
 	"internal/e2e":              {},
 	"internal/hsmtest":          {"hsm"},
 	"internal/hsmtest/faultp11": {"hsm", "internal/hsmtest"},
+	"internal/conformance":      {"hsm", "hsmtls", "internal/testpki", "keystore", "truststore"},
 	"examples/...":              {"hsm", "hsmtls", "internal/testpki", "keystore", "pairing", "truststore", "github.com/coder/websocket"},
 }
 
 // testOnly are the packages that only tests, examples and each other import.
-var testOnly = []string{"internal/testpki", "internal/hsmtest", "internal/hsmtest/faultp11"}
+var testOnly = []string{"internal/testpki", "internal/hsmtest", "internal/hsmtest/faultp11", "internal/conformance"}
 
 // cgo is the only package with C in it.
 const cgo = "internal/p11"

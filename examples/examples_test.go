@@ -4,6 +4,7 @@
 package examples_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -90,6 +91,7 @@ func (w *world) provision(t *testing.T, tok *hsm.Token) {
 		leaf := w.root.Issue(template, key.Public())
 		require.NoError(t, keys.Inject(ctx, alias, "terminal", []*x509.Certificate{leaf}))
 	}
+	w.authority(t, keys)
 	trust, err := truststore.Open(ctx, tok, truststore.Config{
 		Anchors: truststore.Anchors{Acquirer: []*x509.Certificate{w.root.Certificate}},
 	})
@@ -98,6 +100,19 @@ func (w *world) provision(t *testing.T, tok *hsm.Token) {
 	require.NoError(t, err)
 	_, err = trust.Inject(ctx, "root", w.root.Certificate)
 	require.NoError(t, err)
+}
+
+// authority gives the token a pairing CA, signed by the acquirer.
+func (w *world) authority(t *testing.T, keys *keystore.Store) {
+	t.Helper()
+	key, err := keys.Generate(t.Context(), "pairing", keystore.P256)
+	require.NoError(t, err)
+	ca := w.root.Issue(&x509.Certificate{
+		Subject: pkix.Name{CommonName: "Pairing CA"}, BasicConstraintsValid: true, IsCA: true, MaxPathLenZero: true,
+		KeyUsage:    x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, key.Public())
+	require.NoError(t, keys.InjectAuthority(t.Context(), "pairing_ca", "pairing", []*x509.Certificate{ca, w.root.Certificate}))
 }
 
 func write(t *testing.T, dir, name string, data []byte) string {
@@ -233,12 +248,39 @@ func (w *world) get(t *testing.T, addr string, peer tls.Certificate) string {
 	return string(body)
 }
 
+// TestPairing runs the two examples of pairing against each other.
+func TestPairing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.env = append(w.env, "HSMTLS_ALIAS=terminal_server", "HSMTLS_PAIRING_CA=pairing_ca",
+		"HSMTLS_TERMINAL_ROOT="+write(t, t.TempDir(), "root.pem", testpki.PEM(w.root.Certificate)),
+		"HSMTLS_TERMINAL_NAME=terminal.example", "HSMTLS_POS_DIR="+filepath.Join(t.TempDir(), "till"))
+	cmd := w.command(t, "terminal", "127.0.0.1:0")
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	out := bufio.NewReader(stdout)
+	var addr, code string
+	_, err = fmt.Fscanf(out, "listening on %s\n", &addr)
+	require.NoError(t, err)
+	_, err = io.WriteString(stdin, "tap\n")
+	require.NoError(t, err)
+	_, err = fmt.Fscanf(out, "code %s\n", &code)
+	require.NoError(t, err)
+	require.Regexp(t, `^paired until \d{4}-\d\d-\d\d\nhello till\n$`, w.run(t, "pos", "https://"+addr, "till", code))
+	require.Equal(t, "hello till\n", w.run(t, "pos", "https://"+addr, "till"))
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, cmd.Wait())
+}
+
 // TestExamplesAreTested holds that nothing is added here and never run.
 func TestExamplesAreTested(t *testing.T) {
 	t.Parallel()
 	found, err := filepath.Glob("*/main.go")
 	require.NoError(t, err)
-	tested := []string{"dial", "https", "legacydefault", "server", "tlsconfig"}
+	tested := []string{"dial", "https", "legacydefault", "pos", "server", "terminal", "tlsconfig"}
 	for _, path := range found {
 		require.Contains(t, tested, filepath.Dir(path))
 	}

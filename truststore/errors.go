@@ -23,9 +23,8 @@ var (
 	// token acknowledged a change and then did not show it.
 	ErrNotStored = errors.New("token did not keep the change")
 
-	// ErrNoAnchors is returned by [Open] if there is neither an acquirer root
-	// nor a vendor root.
-	ErrNoAnchors = errors.New("no acquirer or vendor root is configured")
+	// ErrNoAnchors is returned by [Open] if no root is given.
+	ErrNoAnchors = errors.New("no acquirer, vendor or pairing root is configured")
 
 	// ErrEmpty is returned by [Store.Verify] of a store without entries.
 	ErrEmpty = errors.New("trust store has no entries")
@@ -37,6 +36,10 @@ var (
 	// ErrUnrelated is returned by [Store.Inject] if a further certificate is
 	// not an issuer of the first one.
 	ErrUnrelated = errors.New("not an issuer of the certificate to inject")
+
+	// ErrPairing is returned by [Store.Inject] for anything but the certificate
+	// of a client if only an anchor of [Anchors].Pairing vouches for it.
+	ErrPairing = errors.New("pairing anchor vouches for clients only")
 
 	// ErrAmbiguous marks objects that contend for one alias or hold one
 	// certificate under several.

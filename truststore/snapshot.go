@@ -13,7 +13,7 @@ import (
 // A snapshot is what the store knows at one time. It is never changed.
 type snapshot struct {
 	generation    uint64
-	anchors       *x509.CertPool
+	anchors       *anchors
 	entries       []Entry // by alias
 	rejected      []Rejected
 	kept          []*x509.Certificate // issuers on the token, which are no entries
@@ -22,9 +22,9 @@ type snapshot struct {
 	pool          *x509.CertPool
 }
 
-func newSnapshot(anchors *x509.CertPool, entries []Entry, kept []*x509.Certificate, rejected []Rejected) *snapshot {
+func newSnapshot(from *anchors, entries []Entry, kept []*x509.Certificate, rejected []Rejected) *snapshot {
 	s := &snapshot{
-		anchors:       anchors,
+		anchors:       from,
 		entries:       slices.SortedFunc(slices.Values(entries), func(a, b Entry) int { return cmp.Compare(a.Alias, b.Alias) }),
 		rejected:      rejected,
 		kept:          distinct(kept),

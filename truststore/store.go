@@ -60,15 +60,6 @@ import (
 	"github.com/hsmtls/hsmtls-go/internal/p11"
 )
 
-// Anchors are the roots that vouch for entries. They are the caller's: compiled
-// in, or read from where only the owner can write. At least one is required.
-// A peer is not trusted for having an anchor as its issuer, unless the anchor is
-// injected as an entry too.
-type Anchors struct {
-	Acquirer []*x509.Certificate
-	Vendor   []*x509.Certificate
-}
-
 // Config is what a store needs beside its token.
 type Config struct {
 	// Anchors are required.
@@ -88,7 +79,7 @@ type Config struct {
 // close. The zero Store trusts nobody.
 type Store struct {
 	device  device
-	anchors *x509.CertPool
+	anchors *anchors
 	now     func() time.Time
 	log     *slog.Logger
 	writing sync.Mutex
@@ -116,7 +107,7 @@ func Open(ctx context.Context, tok *hsm.Token, cfg Config) (*Store, error) {
 
 func open(ctx context.Context, d device, cfg Config) (_ *Store, err error) {
 	defer wrap(&err, "open", "")
-	anchors, err := cfg.Anchors.pool()
+	anchors, err := cfg.Anchors.checked()
 	if err != nil {
 		return nil, err
 	}
@@ -131,19 +122,6 @@ func open(ctx context.Context, d device, cfg Config) (_ *Store, err error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-func (a Anchors) pool() (*x509.CertPool, error) {
-	anchors := slices.Concat(a.Acquirer, a.Vendor)
-	if whole(anchors) != nil {
-		return nil, ErrNoAnchors
-	}
-	for _, c := range anchors {
-		if err := checkAnchor(c); err != nil {
-			return nil, err
-		}
-	}
-	return poolOf(anchors), nil
 }
 
 // Refresh reads the token again and verifies everything on it. Do so after
@@ -180,7 +158,7 @@ func (s *Store) publish(next *snapshot) {
 }
 
 // nothing is what a store holds that has not been opened.
-var nothing = newSnapshot(x509.NewCertPool(), nil, nil, nil)
+var nothing = newSnapshot(&anchors{pool: x509.NewCertPool()}, nil, nil, nil)
 
 func (s *Store) snapshot() *snapshot {
 	if current := s.current.Load(); current != nil {

@@ -83,14 +83,17 @@ func (s *snapshot) verify(chain []*x509.Certificate, q question) ([]*x509.Certif
 	if err := check(chain[0], leaf); err != nil {
 		return nil, err
 	}
-	found, err := q.paths(chain[0], s.issuers.above(chain), s.anchors)
+	found, err := q.paths(chain[0], s.issuers.above(chain), s.anchors.pool)
 	if err != nil {
 		return nil, err
 	}
 	var refusal error
 	for _, path := range found {
-		err := checkPath(path)
+		err := cmp.Or(checkPath(path), s.anchors.vouch(path))
 		n := s.trusted(path)
+		if s.anchors.onlyPOS(path) && n != 1 {
+			n = 0 // an issuer that another anchor made an entry does not help
+		}
 		if err == nil && n > 0 {
 			return path[:n], nil
 		}

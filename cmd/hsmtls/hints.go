@@ -15,6 +15,7 @@ import (
 	"github.com/hsmtls/hsmtls-go/hsm"
 	"github.com/hsmtls/hsmtls-go/hsmtls"
 	"github.com/hsmtls/hsmtls-go/keystore"
+	"github.com/hsmtls/hsmtls-go/pairing"
 	"github.com/hsmtls/hsmtls-go/truststore"
 )
 
@@ -66,6 +67,14 @@ var hints = []hint{
 	{is(truststore.ErrUntrusted), "a root's signature alone is not enough: hsmtls trust inject ALIAS CERT.pem makes the server or its CA an entry"},
 	{is(truststore.ErrEmpty), "hsmtls trust inject ALIAS CERT.pem adds the first entry"},
 	{is(truststore.ErrUnrelated), "--issuers FILE takes what stands between the certificate and the root, and nothing else"},
+	{is(pairing.ErrCode), "a code is good once and for five minutes: have the terminal generate another"},
+	{is(pairing.ErrBusy), "the terminal has too much to do: try again in a moment"},
+	{is(pairing.ErrRoot), "hsmtls root export ALIAS at the terminal prints the root it is recognised by"},
+	{is(pairing.ErrUnknown), "hsmtls pairing list shows the POS"},
+	{is(pairing.ErrIssuer), "a pairing CA is for client authentication only, with path length 0; hsmtls pairing init asks for such a one"},
+	{is(errNoAuthority), "hsmtls pairing init makes a pairing CA"},
+	{is(errRootless), "--acquirer-root FILE or --vendor-root FILE names it"},
+
 	{as[x509.HostnameError](), "--name NAME says whom the server has to prove to be, if that is not the address"},
 	{as[x509.UnknownAuthorityError](), "only what the acquirer or the vendor has signed is trusted; is it the root that --acquirer-root or --vendor-root names?"},
 	{as[*truststore.RuleError](), "the certificate has to be issued anew"},

@@ -32,6 +32,7 @@ type pki map[string]*testpki.CA
 //	pki server CA FILE [NAME...]     FILE.pem with leaf and issuers, FILE.key
 //	pki client CA FILE NAME          likewise
 //	pki sign CA FILE [server]        the leaf for the client (server) that asks in FILE.csr, FILE.pem
+//	pki authority CA FILE            the pairing CA that asks in FILE.csr, FILE.pem
 //	pki bad CA FILE FAULT            a server certificate with a fault, FILE.pem
 func cmdPKI(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
@@ -61,6 +62,13 @@ func cmdPKI(ts *testscript.TestScript, neg bool, args []string) {
 			usage = x509.ExtKeyUsageServerAuth
 		}
 		writeFile(ts, file+".pem", testpki.PEM(ca.SignCSR(readCSR(ts, file+".csr"), usage)))
+	case "authority":
+		csr := readCSR(ts, file+".csr")
+		writeFile(ts, file+".pem", testpki.PEM(ca.Issue(&x509.Certificate{
+			Subject: csr.Subject, BasicConstraintsValid: true, IsCA: true, MaxPathLenZero: true,
+			KeyUsage:    x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		}, csr.PublicKey)))
 	case "bad":
 		writeFile(ts, file+".pem", testpki.PEM(badServer(ts, ca, args[3])))
 	default:

@@ -18,6 +18,7 @@ import (
 	"github.com/hsmtls/hsmtls-go/hsm"
 	"github.com/hsmtls/hsmtls-go/hsmtls"
 	"github.com/hsmtls/hsmtls-go/keystore"
+	"github.com/hsmtls/hsmtls-go/pairing"
 	"github.com/hsmtls/hsmtls-go/truststore"
 )
 
@@ -84,6 +85,7 @@ func TestHints(t *testing.T) {
 		truststore.ErrNotFound, truststore.ErrExists, truststore.ErrNoAnchors, truststore.ErrEmpty, truststore.ErrUntrusted, truststore.ErrUnrelated,
 		&truststore.RuleError{}, x509.UnknownAuthorityError{}, x509.HostnameError{Certificate: new(x509.Certificate)}, x509.CertificateInvalidError{},
 		hsmtls.ErrNotMutual, hsmtls.ErrNoServerName, hsmtls.ErrHandshakeTimeout,
+		pairing.ErrCode, pairing.ErrBusy, pairing.ErrRoot, pairing.ErrUnknown, pairing.ErrIssuer, errNoAuthority, errRootless,
 		&net.OpError{Op: "remote error", Err: errors.New("alert")},
 	} {
 		hint := hintFor(fmt.Errorf("about: %w", err))

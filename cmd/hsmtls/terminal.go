@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hsmtls/hsmtls-go/hsm"
+	"github.com/hsmtls/hsmtls-go/hsmtls"
+	"github.com/hsmtls/hsmtls-go/keystore"
+	"github.com/hsmtls/hsmtls-go/pairing"
+	"github.com/hsmtls/hsmtls-go/truststore"
+)
+
+// rereadTime is how often a terminal looks for what other programs have changed
+// in its list of POS.
+const rereadTime = 5 * time.Second
+
+// A terminalRun is the flags of terminal.
+type terminalRun struct {
+	listen, alias, authority string
+	screen, journal          string
+}
+
+func (a *app) terminalCommand() *cobra.Command {
+	var r terminalRun
+	c := &cobra.Command{
+		Use:   "terminal",
+		Short: "be a terminal: pair POS and answer those that are paired",
+		Long: `terminal listens for POS, says "listening on ADDR" on standard output, and
+"screen on URL" for the operator's page, which this machine alone can open.
+
+A line on standard input is the operator's tap on Generate Code. Each code that is shown
+is printed as "code: XXXXXXXX expires: DATE", each POS that is paired as "paired: POSID".
+If standard input is a terminal, it understands a few words more, and says which.
+
+A POS that is paired gets an answer to each HTTP request that says who has asked. Who has
+tried what is logged to standard error. It ends with SIGINT or SIGTERM and exit status 0.
+
+--journal keeps, in a small file, which certificates are being delivered: without it a
+restart in that moment leaves a POS on the list that does not have its certificate.
+
+JSON: one object a line: event (listening, screen, code, working, paired, request, and
+wrong, blocked, failed, closed, renewed, revoked), and address, code, expires, pos_id,
+error, method and path where there are some.`,
+		Example:           "  hsmtls terminal --listen :8443 --alias terminal_pub --pairing-ca pairing_ca",
+		Args:              takes(),
+		ValidArgsFunction: completes(),
+		RunE: a.does(func(ctx context.Context, _ []string) error {
+			if err := r.check(); err != nil {
+				return err
+			}
+			return a.withPaired(ctx, func(tok *hsm.Token, trust *truststore.Store) error {
+				return a.terminal(ctx, r, keystore.New(tok), trust)
+			})
+		}),
+	}
+	f := c.Flags()
+	f.StringVar(&r.listen, "listen", "", "`ADDR` to listen on, such as :8443")
+	f.StringVar(&r.alias, "alias", "", "`ALIAS` of the certificate to present")
+	f.StringVar(&r.authority, "pairing-ca", "", "`ALIAS` of the pairing CA, see hsmtls pairing init")
+	f.StringVar(&r.screen, "screen", "127.0.0.1:0", "loopback `ADDR` of the operator's page, or none")
+	f.StringVar(&r.journal, "journal", "", "`FILE` to remember deliveries in across a restart")
+	mustHave(c, "listen", "alias", "pairing-ca")
+	_ = c.MarkFlagFilename("journal")
+	return c
+}
+
+func (r terminalRun) check() error {
+	if _, _, err := net.SplitHostPort(r.listen); err != nil {
+		return usagef("invalid argument %q for --listen: %w", r.listen, err)
+	}
+	if r.screen == noScreen {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(r.screen)
+	if err != nil {
+		return usagef("invalid argument %q for --screen: %w", r.screen, err)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return usagef("invalid argument %q for --screen: it must be an address of this machine alone, such as 127.0.0.1:0", r.screen)
+	}
+	return nil
+}
+
+// terminal sets everything up before it listens, so that what is missing is said
+// at once.
+func (a *app) terminal(ctx context.Context, r terminalRun, keys *keystore.Store, trust *truststore.Store) error {
+	named, err := a.namedRoots()
+	if err != nil {
+		return err
+	}
+	ca, err := issuer(ctx, keys, r.authority, named)
+	if err != nil {
+		return err
+	}
+	own, err := keys.Identity(ctx, r.alias)
+	if err != nil {
+		return err
+	}
+	o := &operator{app: a, trust: trust, dialogue: isTerminal(a.stdin)}
+	o.terminal = &pairing.Terminal{
+		Issuer:   ca,
+		Registry: &truststore.Clients{Store: trust},
+		Handler:  http.HandlerFunc(o.answer),
+		Provider: &hsmtls.Provider{Keys: keys, Trust: trust, Logger: o.log()},
+		Alias:    r.alias,
+		Journal:  r.journal,
+		Logger:   o.log(),
+	}
+	if chain, ok := complete(own.Chain, named); ok {
+		o.terminal.Root = chain[len(chain)-1]
+	}
+	defer o.terminal.Close()
+	return o.serve(ctx, r)
+}
+
+// log is the audit log. It does not talk into a dialogue.
+func (o *operator) log() *slog.Logger {
+	switch {
+	case o.dialogue && isTerminal(o.app.stderr):
+		return slog.New(slog.DiscardHandler)
+	case o.app.globals.json:
+		return slog.New(slog.NewJSONHandler(o.app.stderr, nil))
+	}
+	return slog.New(slog.NewTextHandler(o.app.stderr, nil))
+}
+
+// serve returns when ctx ends, the operator quits, or the port is lost.
+func (o *operator) serve(ctx context.Context, r terminalRun) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", r.listen)
+	if err != nil {
+		return err
+	}
+	page, err := o.openScreen(ctx, r.screen)
+	if err != nil {
+		ln.Close()
+		return err
+	}
+	var working sync.WaitGroup
+	defer working.Wait()
+	defer cancel()
+	working.Go(func() { page(ctx) })
+	working.Go(func() { o.reread(ctx) })
+	working.Go(func() { o.follow(ctx) })
+	working.Go(func() { o.listen(ctx, cancel) })
+	o.say(terminalEvent{Event: "listening", Address: ln.Addr().String()})
+	return o.terminal.Serve(ctx, ln)
+}
+
+// reread takes notice of POS that another program has revoked.
+func (o *operator) reread(ctx context.Context) {
+	tick := time.NewTicker(rereadTime)
+	defer tick.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			err := o.trust.Refresh(ctx)
+			if err != nil && !failing && ctx.Err() == nil {
+				o.app.warn("list of POS cannot be read again: %v", err)
+			}
+			failing = err != nil
+		}
+	}
+}
+
+// answer tells a POS who it is.
+func (o *operator) answer(w http.ResponseWriter, r *http.Request) {
+	pos, ok := pairing.POSFrom(r.Context())
+	if !ok {
+		http.Error(w, "nobody has asked", http.StatusForbidden)
+		return
+	}
+	o.say(terminalEvent{Event: "request", Address: r.RemoteAddr, POSID: pos.ID, Method: r.Method, Path: r.URL.Path})
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	fmt.Fprintf(w, "%s %s\npos: %s\nclient: %s\n", clean(r.Method), clean(r.URL.Path),
+		cell(pos.ID), cell(pos.Certificate.Subject.String()))
+}

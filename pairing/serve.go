@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+package pairing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/hsmtls/hsmtls-go/hsmtls"
+)
+
+const (
+	maxHeader    = 16 << 10
+	idleTime     = 3 * time.Minute // a payment may take 130 seconds between two requests
+	farewellTime = 5 * time.Second
+)
+
+// Serve serves https and wss on the connections that ln accepts, until ctx ends
+// or the Terminal is closed; then it closes ln and every connection and returns
+// nil. A client may come without certificate, and can then only pair; one that it
+// presents must be that of a paired POS, or the handshake fails. The token signs
+// once per full handshake.
+//
+// Errors: [ErrIncomplete], those of [hsmtls.ListenConfig] and of ln.
+func (t *Terminal) Serve(ctx context.Context, ln net.Listener) error {
+	s := t.state()
+	secure, err := t.listen(ctx, s, ln)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	defer s.serving.unset(ln.Addr())
+	web := t.server()
+	ending, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var farewell sync.WaitGroup
+	defer farewell.Wait()
+	farewell.Go(func() {
+		select {
+		case <-ending.Done():
+		case <-s.closed:
+		}
+		shutdown(web, s.live)
+	})
+	err = web.Serve(secure)
+	cancel()
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// listen puts TLS on ln.
+func (t *Terminal) listen(ctx context.Context, s *terminalState, ln net.Listener) (net.Listener, error) {
+	if err := t.check(); err != nil {
+		return nil, err
+	}
+	switch {
+	case s.err != nil:
+		return nil, s.err
+	case t.Provider == nil || t.Provider.Keys == nil || t.Provider.Trust == nil:
+		return nil, fmt.Errorf("%w: no provider, or one without keys or trust", ErrIncomplete)
+	}
+	if err := s.serving.set(ctx, t, s.served, ln.Addr()); err != nil {
+		return nil, err
+	}
+	config := &hsmtls.ListenConfig{Provider: s.served, Alias: t.Alias, AllowNoClientCertificate: true}
+	return config.NewListener(ctx, &liveListener{ln, s.live})
+}
+
+func (t *Terminal) server() *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true) // a WebSocket needs it
+	return &http.Server{
+		Handler:                      t,
+		Protocols:                    protocols,
+		ConnContext:                  withConn,
+		ReadHeaderTimeout:            requestTime,
+		IdleTimeout:                  idleTime,
+		MaxHeaderBytes:               maxHeader,
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(t.log().Handler(), slog.LevelDebug),
+	}
+}
+
+// shutdown lets requests under way come to their end, for a while.
+func shutdown(web *http.Server, l *live) {
+	ctx, cancel := context.WithTimeout(context.Background(), farewellTime)
+	defer cancel()
+	if err := web.Shutdown(ctx); err != nil {
+		_ = web.Close()
+	}
+	l.closeAll() // those taken over for WebSockets
+}
