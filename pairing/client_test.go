@@ -102,8 +102,8 @@ func TestBadReplies(t *testing.T) {
 		"empty":             {answer(500, "", ""), nil, ErrResponse, 500},
 		"other object":      {answer(400, jsonMediaType, `{"type":"Other"}`), nil, ErrResponse, 400},
 		"created":           {answer(201, bundleMedia, withKey), nil, ErrResponse, 201},
-		"redirect":          {http.RedirectHandler("https://evil.test/", 307).ServeHTTP, nil, ErrRedirect, 0},
-		"redirect, kept":    {http.RedirectHandler("/", 308).ServeHTTP, nil, ErrRedirect, 0},
+		"redirect":          {http.RedirectHandler("https://evil.test/", http.StatusTemporaryRedirect).ServeHTTP, nil, ErrRedirect, 0},
+		"redirect, kept":    {http.RedirectHandler("/", http.StatusPermanentRedirect).ServeHTTP, nil, ErrRedirect, 0},
 		"200 and no bundle": {answer(200, bundleMedia, "hello"), nil, ErrResponse, 0},
 		"200 and a refusal": {answer(200, jsonMediaType, refusal), nil, ErrResponse, 0},
 		"CRLF":              {answer(200, bundleMedia, strings.ReplaceAll(withKey, "\n", "\r\n")), nil, ErrBundle, 0},
@@ -139,7 +139,7 @@ func TestBadReplies(t *testing.T) {
 		"no bundle":          {answerWebSocket(websocket.MessageText, "hello", 1000), ErrResponse, -1},
 		"binary":             {answerWebSocket(websocket.MessageBinary, withKey, 1000), ErrResponse, -1},
 		"no upgrade":         {answer(429, jsonMediaType, refusal), ErrBusy, 429},
-		"redirect":           {http.RedirectHandler("/x", 302).ServeHTTP, ErrRedirect, -1},
+		"redirect":           {http.RedirectHandler("/x", http.StatusFound).ServeHTTP, ErrRedirect, -1},
 	} {
 		t.Run("wss "+name, func(t *testing.T) {
 			t.Parallel()

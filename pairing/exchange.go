@@ -34,7 +34,9 @@ func (x *exchange) pair(ctx context.Context, r request) error {
 	}
 	c, err := x.s.desk.try(r.code)
 	if err != nil {
-		x.audit(slog.LevelWarn, "setup code refused", r.posID, slog.Any("reason", err))
+		s := x.s.desk.snapshot()
+		x.audit(slog.LevelWarn, "setup code refused", r.posID, slog.Any("reason", err),
+			slog.String("phase", s.Phase.String()), slog.Int("wrong", s.Wrong), slog.Int("burnt", s.Burnt))
 		return err
 	}
 	err = x.claimed(ctx, r)
@@ -67,6 +69,7 @@ func (x *exchange) claimed(ctx context.Context, r request) error {
 	x.audit(slog.LevelInfo, "POS paired", r.posID, described(leaf)...)
 	for _, c := range old {
 		x.retire(ctx, c, "replaced by pairing again")
+		x.s.live.closeIf(func(p POS) bool { return p.Certificate.Equal(c) })
 	}
 	return nil
 }
@@ -130,8 +133,7 @@ func (t *Terminal) unlist(ctx context.Context, c *x509.Certificate) error {
 	return s.journal.end(fingerprintOf(c))
 }
 
-// retire unlists a certificate that another took the place of, and closes its
-// connections.
+// retire unlists a certificate that another took the place of.
 func (t *Terminal) retire(ctx context.Context, c *x509.Certificate, why string) {
 	ctx, cancel := lasting(ctx)
 	defer cancel()
@@ -140,7 +142,6 @@ func (t *Terminal) retire(ctx context.Context, c *x509.Certificate, why string) 
 		t.log().Error("certificate of POS not retired", slog.String("posId", id), slog.Any("error", err))
 		return
 	}
-	t.state().live.closeIf(func(p POS) bool { return p.Certificate.Equal(c) })
 	t.log().Info("certificate of POS retired", append([]any{slog.String("posId", id), slog.String("reason", why)}, described(c)...)...)
 }
 

@@ -49,10 +49,16 @@ func (t *Terminal) servePOS(w http.ResponseWriter, r *http.Request) {
 	cert := r.TLS.PeerCertificates[0]
 	id, _ := POSID(cert)
 	p := POS{id, cert}
-	t.state().live.mark(connFrom(r.Context()), p)
-	if _, ok := t.find(cert); !ok {
+	marked := t.state().live.mark(connFrom(r.Context()), p)
+	_, listed := t.find(cert)
+	switch {
+	case !listed:
 		w.Header().Set("Connection", "close")
 		refuseStranger.write(w)
+		return
+	case !marked:
+		w.Header().Set("Connection", "close")
+		refuseCrowd.write(w)
 		return
 	}
 	t.used(r.Context(), p)

@@ -98,9 +98,12 @@ func (i *Issuer) template(o order) (*x509.Certificate, error) {
 
 // validity begins a little in the past, for clocks that are late, but later
 // than what the certificate takes the place of: that is how the two are told
-// apart.
+// apart. If that one begins in the future, somebody has set the clock back.
 func (i *Issuer) validity(o order) (from, until time.Time) {
-	from = latest(o.now.Add(-clockSkew), o.after.Add(time.Second))
+	from = o.now.Add(-clockSkew)
+	if after := o.after.Add(time.Second); !after.After(o.now) {
+		from = latest(from, after)
+	}
 	until = from.Add(i.lifetime() - time.Second) // both ends count (RFC 5280 section 4.1.2.5)
 	for _, c := range i.Chain {
 		from = latest(from, c.NotBefore)

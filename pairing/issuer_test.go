@@ -96,6 +96,9 @@ func TestSuccessorBeginsLater(t *testing.T) {
 		require.True(t, chain[0].NotBefore.After(last))
 		last = chain[0].NotBefore
 	}
+	chain, err := issuer.issue(order{"123", key.Public(), now, now.Add(time.Hour)})
+	require.NoError(t, err)
+	require.True(t, chain[0].NotBefore.Before(now), "good at once, though the clock was set back")
 }
 
 func TestIssuerRefused(t *testing.T) {

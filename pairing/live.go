@@ -13,6 +13,7 @@ import (
 const (
 	maxStrangers          = 128 // connections at a time that have not shown themselves to be of a POS
 	maxStrangersPerSource = 32
+	maxPerPOS             = 64 // connections of one POS at a time
 )
 
 // live are the open connections of a terminal. Those of a POS are known by
@@ -23,10 +24,11 @@ type live struct {
 	conns     map[*liveConn]struct{}
 	strangers map[string]int // by source
 	unknown   int
+	byPOS     map[string]int // connections by id
 }
 
 func newLive() *live {
-	return &live{conns: make(map[*liveConn]struct{}), strangers: make(map[string]int)}
+	return &live{conns: make(map[*liveConn]struct{}), strangers: make(map[string]int), byPOS: make(map[string]int)}
 }
 
 // A liveConn is the network connection below the TLS connection.
@@ -71,17 +73,22 @@ func (l *live) accept(conn net.Conn) (*liveConn, bool) {
 	return c, true
 }
 
-// mark notes that a connection is that of a POS.
-func (l *live) mark(c *liveConn, p POS) {
+// mark notes that a connection is that of a POS, unless it has too many.
+func (l *live) mark(c *liveConn, p POS) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if c == nil || c.gone {
-		return
+		return true // there is nothing to count, or to close
 	}
 	if c.cert == nil {
+		if l.byPOS[p.ID] >= maxPerPOS {
+			return false
+		}
 		l.familiar(c)
+		l.byPOS[p.ID]++
 	}
-	c.cert, c.id = p.Certificate, p.ID
+	c.cert, c.id = p.Certificate, p.ID // a connection keeps its certificate
+	return true
 }
 
 func (l *live) forget(c *liveConn) {
@@ -94,6 +101,8 @@ func (l *live) forget(c *liveConn) {
 	delete(l.conns, c)
 	if c.cert == nil {
 		l.familiar(c)
+	} else if l.byPOS[c.id]--; l.byPOS[c.id] <= 0 {
+		delete(l.byPOS, c.id)
 	}
 }
 

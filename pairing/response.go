@@ -141,6 +141,11 @@ var (
 		message:   "The request took too long.",
 		developer: "the whole request must arrive within 10 seconds",
 	}
+	refuseCrowd = &refusal{
+		status: http.StatusServiceUnavailable, err: ErrBusy, retry: 10 * time.Second,
+		message:   "This POS has too many connections.",
+		developer: "a POS may have 64 connections at a time",
+	}
 	refuseNothing = &refusal{
 		status: http.StatusNotFound, err: errNoHandler,
 		message:   "There is nothing here.",

@@ -40,7 +40,7 @@ func (t *Terminal) Revoke(ctx context.Context, posID string) error {
 	return nil
 }
 
-// Recheck closes the connections of POS that are no longer listed. Call it after
+// Recheck closes the connections of POS of which no certificate is listed. Call it after
 // somebody else has changed what is behind the Registry. It does not reach the
 // token.
 func (t *Terminal) Recheck() {
@@ -48,8 +48,7 @@ func (t *Terminal) Recheck() {
 		return
 	}
 	n := t.state().live.closeIf(func(p POS) bool {
-		_, ok := t.find(p.Certificate)
-		return !ok
+		return len(t.of(p.ID)) == 0
 	})
 	if n > 0 {
 		t.log().Info("connections of unlisted POS closed", slog.Int("connections", n))
@@ -57,7 +56,8 @@ func (t *Terminal) Recheck() {
 }
 
 // used notes that a POS has proved to hold a certificate. Older ones of the same
-// POS, left from a renewal, have done their duty.
+// POS, left from a renewal, have done their duty; what was connected with them
+// may come to its end.
 func (t *Terminal) used(ctx context.Context, p POS) {
 	s := t.state()
 	f := fingerprintOf(p.Certificate)

@@ -188,8 +188,12 @@ func TestStrangersAreLimited(t *testing.T) {
 	}
 	_, ok := l.accept(pair())
 	require.False(t, ok, "this source has enough")
-	l.mark(held[0], POS{"1", &x509.Certificate{}})
-	l.mark(held[0], POS{"1", &x509.Certificate{}})
+	require.True(t, l.mark(held[0], POS{"1", &x509.Certificate{}}))
+	require.True(t, l.mark(held[0], POS{"1", &x509.Certificate{}}))
+	require.Equal(t, 1, l.byPOS["1"])
+	l.byPOS["2"] = maxPerPOS
+	require.False(t, l.mark(held[1], POS{"2", &x509.Certificate{}}))
+	delete(l.byPOS, "2")
 	c, ok := l.accept(pair())
 	require.True(t, ok, "a POS is no stranger")
 	for _, c := range append(held, c) {
@@ -199,6 +203,7 @@ func TestStrangersAreLimited(t *testing.T) {
 	require.Zero(t, l.unknown)
 	require.Empty(t, l.strangers)
 	require.Empty(t, l.conns)
+	require.Empty(t, l.byPOS)
 	l.mark(held[0], POS{"1", &x509.Certificate{}})
 	l.mark(nil, POS{})
 	require.Zero(t, l.closeIf(func(POS) bool { return true }))

@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
@@ -62,6 +64,7 @@ func TestScripts(t *testing.T) {
 			"pki":   cmdPKI,
 			"start": cmdStart,
 			"halt":  cmdHalt,
+			"waits": cmdWaits,
 		},
 	})
 }
@@ -85,6 +88,24 @@ func setUp(env *testscript.Env, module string) error {
 	env.Values[pkiKey{}] = make(pki)
 	env.Values[backgroundKey{}] = make(map[string]*background)
 	return nil
+}
+
+// cmdWaits is grep for the output of a program that is still running.
+func cmdWaits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: waits PATTERN FILE")
+	}
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		text := ts.ReadFile(args[1])
+		if pattern.MatchString(text) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("%s does not appear in %s:\n%s", args[0], args[1], text)
+		}
+	}
 }
 
 func cmdExits(ts *testscript.TestScript, neg bool, args []string) {

@@ -13,7 +13,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"fmt"
 	"image/png"
 	"io"
 	"net"
@@ -389,5 +388,5 @@ func TestOthersAreRefused(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, http.StatusMethodNotAllowed, resp.StatusCode)
-	require.Equal(t, http.StatusOK, post(b.base, b.token), fmt.Sprint("the twin"))
+	require.Equal(t, http.StatusOK, post(b.base, b.token), "the twin")
 }

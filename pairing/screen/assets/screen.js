@@ -3,7 +3,6 @@
 
 "use strict";
 
-const panel = document.getElementById("panel");
 const notice = document.getElementById("notice");
 const words = {
 	wrong: "A wrong code was tried.",
@@ -11,6 +10,7 @@ const words = {
 	renewed: "A POS has renewed its certificate.",
 };
 let ends = 0;
+let turn = 0;
 
 // restart notes when the code that is shown ends, by this page's own clock.
 function restart() {
@@ -30,31 +30,36 @@ function tick() {
 	ring.setAttribute("stroke-dasharray", left + " 300");
 }
 
-// show replaces the panel and keeps the focus and what is open.
+// show replaces what has changed, and keeps the focus and what is open. Of two
+// that overlap, the later one counts.
 async function show() {
+	const mine = ++turn;
 	const answer = await fetch("/panel", { cache: "no-store" });
-	if (!answer.ok) {
+	const text = await answer.text();
+	if (!answer.ok || mine !== turn) {
 		return;
 	}
-	const text = await answer.text();
-	const focus = document.activeElement && panel.contains(document.activeElement) ? document.activeElement.id : "";
-	const open = [...panel.querySelectorAll("details[open]")].map((d) => d.id);
-	panel.innerHTML = text;
+	const fresh = new DOMParser().parseFromString(text, "text/html");
+	const open = [...document.querySelectorAll("details[open]")].map((d) => d.id);
+	const focus = document.activeElement;
+	const held = focus !== null && focus.closest("#stage, #paired") !== null;
+	for (const id of ["stage", "paired"]) {
+		document.getElementById(id).replaceWith(fresh.getElementById(id));
+	}
 	for (const id of open) {
 		const d = document.getElementById(id);
 		if (d) {
 			d.open = true;
 		}
 	}
-	const next = document.getElementById(focus) || panel.querySelector("#stage button");
-	if (focus && next) {
-		next.focus();
+	if (held) {
+		(document.getElementById(focus.id) || document.querySelector("#stage button")).focus();
 	}
 	restart();
 }
 
 // A tap is sent without leaving the page.
-panel.addEventListener("submit", async (event) => {
+document.addEventListener("submit", async (event) => {
 	event.preventDefault();
 	const form = event.target;
 	const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)), redirect: "manual" });
