@@ -57,7 +57,7 @@ func answer(status int, media, text string) http.HandlerFunc {
 // answerWebSocket sends a message and a close code.
 func answerWebSocket(kind websocket.MessageType, text string, code websocket.StatusCode) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		conn, err := websocket.Accept(w, r, nil)
+		conn, err := accept(w, r)
 		if err != nil {
 			return
 		}

@@ -6,6 +6,7 @@ package pairing
 import (
 	"bytes"
 	"context"
+	"crypto/fips140"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -22,19 +23,19 @@ import (
 	"github.com/hsmtls/hsmtls-go/hsmtls"
 )
 
-// A line is one connection to a terminal for one exchange.
+// A line is one connection to a terminal, for one exchange.
 type line struct {
 	client *Client
 	as     *Bundle // who we are; nil is nobody
-	root   *x509.Certificate
+	conn   net.Conn
+	root   *x509.Certificate // of the terminal
 }
 
-// http returns a client that connects, notes the terminal's root, and follows
-// nobody.
-func (l *line) http() (*http.Client, error) {
+// connect performs the handshake and notes the terminal's root.
+func (l *line) connect(ctx context.Context, at *url.URL) error {
 	p, err := l.client.provider(l.as)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	alias := posAlias
 	if l.as == nil {
@@ -42,30 +43,52 @@ func (l *line) http() (*http.Client, error) {
 	}
 	d := l.client.dialer(p, alias, "http/1.1")
 	d.NoClientCertificate = l.as == nil
-	t := p.Transport(hsmtls.Alias(posAlias))
-	t.DisableKeepAlives = true
-	t.DialTLSContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := d.DialContext(ctx, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		report, err := hsmtls.Report(conn)
-		if err != nil {
-			return nil, errors.Join(err, conn.Close())
-		}
-		l.root = report.Entry
-		return conn, nil
+	conn, err := d.DialContext(ctx, "tcp", hostPort(at))
+	if err != nil {
+		return err
 	}
-	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, nil
+	report, err := hsmtls.Report(conn)
+	if err != nil {
+		return errors.Join(err, conn.Close())
+	}
+	l.conn, l.root = conn, report.Entry
+	return nil
 }
+
+func (l *line) close() {
+	if l.conn != nil {
+		_ = l.conn.Close() // the answer was read or never will be
+	}
+}
+
+// http returns a client that uses this connection once and follows nobody.
+func (l *line) http() *http.Client {
+	unused := make(chan net.Conn, 1)
+	unused <- l.conn
+	t := new(hsmtls.Provider).Transport(nil)
+	t.DisableKeepAlives = true
+	t.DialTLSContext = func(context.Context, string, string) (net.Conn, error) {
+		select {
+		case conn := <-unused:
+			return conn, nil
+		default:
+			return nil, errOnce
+		}
+	}
+	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// errOnce keeps [http.Transport] from sending a request again on a connection of
+// its own: the code may be used up.
+var errOnce = fmt.Errorf("%w: connection was closed", ErrResponse)
 
 // post sends one request and returns the body of a good reply. forbidden is
 // what status 403 means.
 func (l *line) post(ctx context.Context, at *url.URL, body []byte, forbidden error) ([]byte, error) {
-	web, err := l.http()
-	if err != nil {
+	if err := l.connect(ctx, at); err != nil {
 		return nil, err
 	}
+	defer l.close()
 	u := *at
 	u.Scheme = "https"
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(body))
@@ -75,7 +98,7 @@ func (l *line) post(ctx context.Context, at *url.URL, body []byte, forbidden err
 	r.Header.Set("Content-Type", jsonMediaType)
 	r.Header.Set("Accept", bundleMedia+", "+jsonMediaType)
 	r.GetBody = nil // never sent twice: the code is used up
-	resp, err := web.Do(r)
+	resp, err := l.http().Do(r)
 	if err != nil {
 		return nil, err
 	}
@@ -100,13 +123,13 @@ func readReply(r io.Reader) ([]byte, error) {
 
 // webSocket sends one message and returns a good answer.
 func (l *line) webSocket(ctx context.Context, at *url.URL, body []byte) ([]byte, error) {
-	web, err := l.http()
-	if err != nil {
+	if err := l.connect(ctx, at); err != nil {
 		return nil, err
 	}
-	conn, resp, err := websocket.Dial(ctx, at.String(), &websocket.DialOptions{HTTPClient: web, CompressionMode: websocket.CompressionDisabled})
+	defer l.close()
+	conn, err := l.upgrade(ctx, at)
 	if err != nil {
-		return nil, upgradeError(resp, err)
+		return nil, err
 	}
 	defer conn.CloseNow()
 	conn.SetReadLimit(maxBundle)
@@ -125,6 +148,18 @@ func (l *line) webSocket(ctx context.Context, at *url.URL, body []byte) ([]byte,
 	}
 	_ = conn.Close(websocket.StatusNormalClosure, "") // the answer is complete
 	return text, nil
+}
+
+// upgrade makes a WebSocket of the connection. FIPS enforcement is off for this
+// step, which hashes with SHA-1 to no end of security (RFC 6455 section 1.3).
+func (l *line) upgrade(ctx context.Context, at *url.URL) (conn *websocket.Conn, err error) {
+	var resp *http.Response
+	options := &websocket.DialOptions{HTTPClient: l.http(), CompressionMode: websocket.CompressionDisabled}
+	fips140.WithoutEnforcement(func() { conn, resp, err = websocket.Dial(ctx, at.String(), options) })
+	if err != nil {
+		return nil, upgradeError(resp, err)
+	}
+	return conn, nil
 }
 
 // upgradeError is for a terminal that answers a WebSocket's request without

@@ -7,6 +7,7 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/fips140"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -252,13 +253,15 @@ func TestLint(t *testing.T) {
 			certs = append(certs, chain[0])
 		}
 	}
-	for _, c := range certs {
-		parsed, err := zcrypto.ParseCertificate(c.Raw)
-		require.NoError(t, err)
-		for name, result := range zlint.LintCertificateEx(parsed, registry).Results {
-			if result.Status >= lint.Warn {
-				t.Errorf("%s: %s: %v %s", c.Subject, name, result.Status, result.Details)
+	fips140.WithoutEnforcement(func() { // the linter computes MD5 fingerprints
+		for _, c := range certs {
+			parsed, err := zcrypto.ParseCertificate(c.Raw)
+			require.NoError(t, err)
+			for name, result := range zlint.LintCertificateEx(parsed, registry).Results {
+				if result.Status >= lint.Warn {
+					t.Errorf("%s: %s: %v %s", c.Subject, name, result.Status, result.Details)
+				}
 			}
 		}
-	}
+	})
 }

@@ -51,7 +51,7 @@ func TestRevokeClosesConnections(t *testing.T) {
 	dial := func(c *Client, b *Bundle) *websocket.Conn {
 		transport, err := c.Transport(b)
 		require.NoError(t, err)
-		conn, _, err := websocket.Dial(t.Context(), "wss://"+w.addr+"/", &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
+		conn, _, err := dialWebSocket(t, "wss://"+w.addr+"/", websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
 		require.NoError(t, err)
 		t.Cleanup(func() { conn.CloseNow() })
 		require.NoError(t, conn.Write(t.Context(), websocket.MessageText, []byte("hello")))

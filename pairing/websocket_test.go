@@ -4,6 +4,7 @@
 package pairing
 
 import (
+	"crypto/fips140"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -17,13 +18,22 @@ import (
 func (w *world) upgrade(t *testing.T, opts websocket.DialOptions) (*websocket.Conn, *http.Response, error) {
 	t.Helper()
 	l := &line{client: w.pos(t, "wss")}
-	web, err := l.http()
+	at, err := l.client.target()
 	require.NoError(t, err)
-	opts.HTTPClient = web
-	conn, resp, err := websocket.Dial(t.Context(), "wss://"+w.addr, &opts)
+	require.NoError(t, l.connect(t.Context(), at))
+	t.Cleanup(l.close)
+	opts.HTTPClient = l.http()
+	conn, resp, err := dialWebSocket(t, at.String(), opts)
 	if err == nil {
 		t.Cleanup(func() { conn.CloseNow() })
 	}
+	return conn, resp, err
+}
+
+// dialWebSocket works in FIPS mode too.
+func dialWebSocket(t *testing.T, url string, opts websocket.DialOptions) (conn *websocket.Conn, resp *http.Response, err error) {
+	t.Helper()
+	fips140.WithoutEnforcement(func() { conn, resp, err = websocket.Dial(t.Context(), url, &opts) })
 	return conn, resp, err
 }
 
