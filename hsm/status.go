@@ -59,15 +59,13 @@ type UnavailableError = p11.UnavailableError
 
 // Status says how the token is, without asking it. Errors counts what the
 // module answered by CKR_ value; [CodeName] has their names.
-func (t *Token) Status() Status { return newStatus(t.device.Status()) }
-
-func newStatus(s p11.Status) Status { return Status(s) }
+func (t *Token) Status() Status { return Status(t.device.Status()) }
 
 // Watch calls f after each change of state, and when a call hangs or returns
 // late, until stop is called. f is called from inside the library: it must
 // return soon and not use the token.
 func (t *Token) Watch(f func(Status)) (stop func()) {
-	return t.device.Watch(func(s p11.Status) { f(newStatus(s)) })
+	return t.device.Watch(func(s p11.Status) { f(Status(s)) })
 }
 
 // CheckInterval is how often [Token.Check] asks the token at most.

@@ -10,7 +10,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -140,5 +139,3 @@ func (c *core) close() {
 func (c *core) selector() Selector {
 	return Selector{Label: c.info.Label, Serial: c.info.Serial}
 }
-
-func (c *core) String() string { return fmt.Sprintf("%q (serial %s)", c.info.Label, c.info.Serial) }

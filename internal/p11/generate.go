@@ -130,8 +130,7 @@ func (v session) generate(k keyKind, public, private crypto11.AttributeSet) erro
 	if !v.pool.instance.anchored {
 		return v.generateRaw(k, public, private)
 	}
-	slot := int(v.pool.slot)
-	c, err := crypto11.Configure(&crypto11.Config{Path: m.path, SlotNumber: &slot, MaxSessions: 2, LoginNotSupported: true})
+	c, err := crypto11.Configure(m.slotConfig(v.pool.slot))
 	if err != nil {
 		return wrap("C_OpenSession", err)
 	}

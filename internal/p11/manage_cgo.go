@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/ThalesGroup/crypto11"
 	"github.com/miekg/pkcs11"
 )
 
@@ -89,8 +88,7 @@ func (m *module) moveAnchor(raw *pkcs11.Ctx, from uint) bool {
 		if info.Slot == from || !info.Flags.Initialized {
 			continue
 		}
-		slot := int(info.Slot)
-		anchor, err := configure(&crypto11.Config{Path: m.path, SlotNumber: &slot, MaxSessions: 2, LoginNotSupported: true})
+		anchor, err := configure(m.slotConfig(info.Slot))
 		if err == nil {
 			closeAnchor(m.anchor)
 			m.anchor = anchor

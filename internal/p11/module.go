@@ -211,11 +211,10 @@ func closeAnchor(anchor *crypto11.Context) {
 // anchorConfig says where the anchor holds its session. crypto11 takes one
 // property of a token only, and the first token that has it.
 func (m *module) anchorConfig(sel Selector) (*crypto11.Config, error) {
-	cfg := &crypto11.Config{Path: m.path, MaxSessions: 2, LoginNotSupported: true}
+	cfg := m.crypto11Config()
 	switch {
 	case sel.Slot != nil:
-		slot := int(*sel.Slot)
-		cfg.SlotNumber = &slot
+		return m.slotConfig(*sel.Slot), nil
 	case sel.Serial != "":
 		cfg.TokenSerial = sel.Serial
 	case sel.Label != "":
@@ -225,10 +224,22 @@ func (m *module) anchorConfig(sel Selector) (*crypto11.Config, error) {
 		if err != nil {
 			return nil, err
 		}
-		slot := int(info.Slot)
-		cfg.SlotNumber = &slot
+		return m.slotConfig(info.Slot), nil
 	}
 	return cfg, nil
+}
+
+// crypto11Config is for a Context that needs a session now and then, and shares
+// the login. It names no token yet.
+func (m *module) crypto11Config() *crypto11.Config {
+	return &crypto11.Config{Path: m.path, MaxSessions: 2, LoginNotSupported: true}
+}
+
+// slotConfig is crypto11Config for the token in a slot.
+func (m *module) slotConfig(slot uint) *crypto11.Config {
+	cfg, number := m.crypto11Config(), int(slot)
+	cfg.SlotNumber = &number
+	return cfg
 }
 
 // only returns the one token that matches, with the module not running.

@@ -22,10 +22,10 @@ type Signer struct {
 	token  signingToken
 }
 
-// signingToken is the one function of a token that a Signer needs.
+// signingToken is what a Signer needs of a token.
 type signingToken interface {
 	sign(ctx context.Context, k *Signer, r signRequest) ([]byte, error)
-	Mechanisms() Mechanisms
+	can(m Mechanism) bool
 }
 
 // A signRequest is a signature to make, already checked.
@@ -61,7 +61,7 @@ func (s *Signer) SignContext(ctx context.Context, digest []byte, opts crypto.Sig
 	if len(digest) != r.hash.Size() {
 		return nil, fmt.Errorf("digest is %d bytes, %v makes %d", len(digest), r.hash, r.hash.Size())
 	}
-	if !s.token.Mechanisms().Has(r.rawMechanism(s.public)) {
+	if !s.token.can(r.rawMechanism(s.public)) {
 		return nil, fmt.Errorf("%w: %v of a digest", ErrUnsupported, r.rawMechanism(s.public))
 	}
 	r.digest = digest
@@ -80,12 +80,12 @@ func (s *Signer) SignMessageContext(ctx context.Context, message []byte, opts cr
 	if err != nil {
 		return nil, err
 	}
-	switch have := s.token.Mechanisms(); {
-	case have.Has(r.rawMechanism(s.public)):
+	switch {
+	case s.token.can(r.rawMechanism(s.public)):
 		h := r.hash.New()
 		h.Write(message)
 		r.digest = h.Sum(nil)
-	case have.Has(r.hashingMechanism(s.public)):
+	case s.token.can(r.hashingMechanism(s.public)):
 		r.message = message
 	default:
 		return nil, fmt.Errorf("%w: neither %v nor %v", ErrUnsupported, r.rawMechanism(s.public), r.hashingMechanism(s.public))

@@ -19,7 +19,7 @@ type recordingToken struct {
 	got  []signRequest
 }
 
-func (r *recordingToken) Mechanisms() Mechanisms { return r.have }
+func (r *recordingToken) can(m Mechanism) bool { return r.have.Has(m) }
 
 func (r *recordingToken) sign(_ context.Context, _ *Signer, req signRequest) ([]byte, error) {
 	r.got = append(r.got, req)

@@ -82,6 +82,9 @@ func (h *handle) Info(ctx context.Context) (TokenInfo, error) {
 // Mechanisms returns the list read when the token was opened.
 func (h *handle) Mechanisms() Mechanisms { return slices.Clone(h.core.info.Mechanisms) }
 
+// can reports whether the token has a mechanism, without copying the list.
+func (h *handle) can(m Mechanism) bool { return h.core.info.Mechanisms.Has(m) }
+
 // Random returns n bytes from the token's generator.
 func (h *handle) Random(ctx context.Context, n int) ([]byte, error) {
 	if n <= 0 {
