@@ -52,9 +52,12 @@ type Config struct {
 	PIN PIN
 
 	// Sessions is how many calls may be inside the token at the same time.
-	// Zero means four, or fewer if the token allows fewer sessions. More than
-	// the token does in parallel makes single signatures slower, not all of
-	// them together faster.
+	// Zero means eight, or as many as there are processors if there are more,
+	// or fewer if the token allows fewer sessions; of these, as many may be
+	// signatures as the token is found to make at once: of a token that computes
+	// on this machine the number of its processors, of one that is waited for all.
+	// More than the token does in parallel makes single signatures slower, not
+	// all of them together faster. A number that is set is not second-guessed.
 	Sessions int
 
 	// Queue is how many calls may wait for a session, first come first served;

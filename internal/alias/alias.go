@@ -22,13 +22,13 @@ var (
 	ErrTooLong     = errors.New("alias is longer than 64 bytes")
 	ErrUnprintable = errors.New("alias has a character that cannot be printed")
 	ErrSpace       = errors.New("alias begins or ends with a space")
-	ErrReserved    = errors.New("alias begins with \"issuer \", which is kept for issuing certificates")
+	ErrReserved    = errors.New("alias begins with \"issuer \" or \"anchor \", which are kept for what this module names itself")
 )
 
 // Check reports why s cannot be an alias, or nil. An alias is 1 to 64 bytes of
 // printable UTF-8; the space U+0020 is its only white space and stands neither
 // first nor last. Labels that begin with "issuer " belong to [IssuerLabel] and
-// [TrustIssuerLabel].
+// [TrustIssuerLabel], those with "anchor " to [AnchorLabel].
 func Check(s string) error {
 	switch {
 	case s == "":
@@ -39,7 +39,7 @@ func Check(s string) error {
 		return ErrUnprintable
 	case strings.TrimSpace(s) != s:
 		return ErrSpace
-	case strings.HasPrefix(s, reserved):
+	case strings.HasPrefix(s, reserved), strings.HasPrefix(s, reservedForAnchors):
 		return ErrReserved
 	}
 	return nil

@@ -37,6 +37,7 @@ func TestCheck(t *testing.T) {
 		{"trailing space", "a ", alias.ErrSpace},
 		{"only space", " ", alias.ErrSpace},
 		{"label of an issuer", alias.IssuerLabel([]byte("x")), alias.ErrReserved},
+		{"label of an anchor", alias.AnchorLabel("vendor", []byte("x")), alias.ErrReserved},
 		{"label of an issuer of trust", alias.TrustIssuerLabel([]byte("x")), alias.ErrReserved},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -62,6 +63,32 @@ func TestIDs(t *testing.T) {
 	require.Len(t, alias.IssuerLabel([]byte("der")), len("issuer ")+16)
 	require.True(t, alias.IsTrustIssuerLabel(alias.TrustIssuerLabel([]byte("der"))))
 	require.False(t, alias.IsTrustIssuerLabel(alias.IssuerLabel([]byte("der"))))
+}
+
+func TestAnchorKind(t *testing.T) {
+	t.Parallel()
+	id := alias.AnchorID("vendor", []byte("der"))
+	require.True(t, alias.IsAnchorID(id))
+	require.True(t, alias.IsOwnID(id))
+	require.False(t, alias.IsTrustID(id))
+	kind, ok := alias.AnchorKind(id, []byte("der"))
+	require.True(t, ok)
+	require.Equal(t, "vendor", kind)
+	for _, tt := range []struct {
+		name    string
+		id, der []byte
+	}{
+		{"another certificate", id, []byte("other")},
+		{"an entry", alias.TrustID([]byte("der")), []byte("der")},
+		{"cut off", id[:len(id)-1], []byte("der")},
+		{"no kind", []byte("hsmtls-anchor-1:"), []byte("der")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, ok := alias.AnchorKind(tt.id, tt.der)
+			require.False(t, ok)
+		})
+	}
 }
 
 func FuzzCheck(f *testing.F) {

@@ -21,9 +21,10 @@ const (
 // The beginnings of labels that are no aliases. Sixteen hexadecimal digits of
 // the SHA-256 of the certificate follow.
 const (
-	reserved         = "issuer "
-	issuerLabel      = reserved
-	trustIssuerLabel = reserved + "of trust "
+	reserved           = "issuer "
+	issuerLabel        = reserved
+	trustIssuerLabel   = reserved + "of trust "
+	reservedForAnchors = "anchor "
 )
 
 // TrustID returns the CKA_ID of an object of the trust store: an entry, or an

@@ -44,34 +44,6 @@ func collect[T any](v session, class uint, f Filter, read func(pkcs11.ObjectHand
 	return all, nil
 }
 
-func (v session) certificate(h pkcs11.ObjectHandle) (Certificate, error) {
-	a, err := v.attributes(h, pkcs11.CKA_LABEL, pkcs11.CKA_ID, pkcs11.CKA_VALUE,
-		pkcs11.CKA_PRIVATE, pkcs11.CKA_TRUSTED, pkcs11.CKA_CERTIFICATE_CATEGORY)
-	if err != nil {
-		return Certificate{}, err
-	}
-	return Certificate{
-		Object:   v.object(h),
-		Label:    string(a[pkcs11.CKA_LABEL]),
-		ID:       a[pkcs11.CKA_ID],
-		Value:    unpad(a[pkcs11.CKA_VALUE]),
-		Private:  a.bool(pkcs11.CKA_PRIVATE),
-		Trusted:  a.bool(pkcs11.CKA_TRUSTED),
-		Category: Category(a.ulong(pkcs11.CKA_CERTIFICATE_CATEGORY)),
-	}, nil
-}
-
-// unpad drops the zero bytes that some tokens append to fill a fixed-size slot.
-// Anything else behind the certificate stays, and is refused by who parses it.
-func unpad(der []byte) []byte {
-	var outer asn1.RawValue
-	rest, err := asn1.Unmarshal(der, &outer)
-	if err != nil || len(bytes.Trim(rest, "\x00")) > 0 {
-		return der
-	}
-	return outer.FullBytes
-}
-
 // CreateCertificate writes one certificate object. What a token may not know or
 // grant is left out one attribute after the other. An answer that was lost is
 // looked for before the object is written again.

@@ -36,6 +36,7 @@ const (
 	ckrTokenNotRecognized   = 0xe1
 	ckrUserAlreadyLoggedIn  = 0x100
 	ckrUserNotLoggedIn      = 0x101
+	ckrBufferTooSmall       = 0x150
 	ckrNotInitialized       = 0x190
 	ckrAlreadyInitialized   = 0x191
 )

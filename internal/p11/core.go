@@ -19,7 +19,7 @@ import (
 // Defaults of Config, and what crypto11 takes for itself: the anchor keeps one
 // session, and one more while it makes a key.
 const (
-	defaultSessions = 4
+	defaultSessions = 8
 	defaultQueue    = 4096
 	defaultHold     = 5 * time.Second
 	defaultTimeout  = 10 * time.Second
@@ -34,6 +34,7 @@ type core struct {
 	cfg      Config
 	info     TokenInfo // as it was when opened
 	sessions int       // how many calls may be in the token at once
+	signing  admission // how many of them may be signatures
 	log      *slog.Logger
 	refs     int // guarded by module.life
 
@@ -69,8 +70,9 @@ type core struct {
 }
 
 func newCore(m *module, cfg Config, info TokenInfo, anchored bool) (*core, error) {
-	if cfg.Sessions <= 0 {
-		cfg.Sessions = defaultSessions
+	measured := cfg.Sessions <= 0
+	if measured {
+		cfg.Sessions = max(defaultSessions, processors())
 	}
 	if cfg.Queue <= 0 {
 		cfg.Queue = defaultQueue
@@ -85,6 +87,7 @@ func newCore(m *module, cfg Config, info TokenInfo, anchored bool) (*core, error
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &core{module: m, cfg: cfg, info: info, sessions: cfg.Sessions, refs: 1, changed: make(chan struct{}), objects: make(chan struct{}, 1)}
+	c.signing.measured = measured
 	c.log = cfg.Logger.With("token", info.Label, "serial", info.Serial)
 	if limit := info.MaxSessions; limit > 0 {
 		if anchored {

@@ -6,7 +6,9 @@
 package p11
 
 /*
-// The little of PKCS#11 v2.40 that two calls need. CK_FUNCTION_LIST is a
+#include <time.h>
+
+// The little of PKCS#11 v2.40 that a signature needs. CK_FUNCTION_LIST is a
 // version, padded to the size of a pointer, and the functions in the order of
 // the standard (section 3.6).
 typedef unsigned long ulong_t;
@@ -15,23 +17,40 @@ struct mechanism { ulong_t type; void *parameter; ulong_t length; };
 struct pss       { ulong_t hash, mgf, salt; };
 
 typedef ulong_t (*sign_init)(ulong_t session, struct mechanism *m, ulong_t key);
-typedef ulong_t (*sign)(ulong_t session, void *in, ulong_t in_len, void *out, ulong_t *out_len);
+typedef ulong_t (*sign)(ulong_t session, unsigned char *in, ulong_t in_len, unsigned char *out, ulong_t *out_len);
 
 enum { C_SIGN_INIT = 1 + 42, C_SIGN = 1 + 43 };
 
 // What miekg/pkcs11 keeps of a loaded module.
 struct module { void *handle; void **functions; };
 
-static ulong_t hsmtls_sign_init(struct module *m, ulong_t session, ulong_t key, ulong_t type, ulong_t hash, ulong_t mgf, ulong_t salt)
+// What became of a signature: the answer of C_SignInit, or of C_Sign if that was
+// called, the length, and whether C_Sign waited for something most of its time.
+struct made { ulong_t code, length; int signing, waited; };
+
+static long long nanoseconds(clockid_t clock)
+{
+	struct timespec t;
+	clock_gettime(clock, &t);
+	return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+static struct made hsmtls_sign(struct module *m, ulong_t session, ulong_t key, ulong_t type, ulong_t hash, ulong_t mgf, ulong_t salt,
+	int begun, unsigned char *in, ulong_t in_len, unsigned char *out, ulong_t size)
 {
 	struct pss p = { hash, mgf, salt };
 	struct mechanism mech = { type, salt ? &p : 0, salt ? sizeof p : 0 };
-	return ((sign_init)m->functions[C_SIGN_INIT])(session, &mech, key);
-}
-
-static ulong_t hsmtls_sign(struct module *m, ulong_t session, void *in, ulong_t in_len, void *out, ulong_t *out_len)
-{
-	return ((sign)m->functions[C_SIGN])(session, in, in_len, out, out_len);
+	struct made made = { 0, size, 0, 0 };
+	if (!begun)
+		made.code = ((sign_init)m->functions[C_SIGN_INIT])(session, &mech, key);
+	if (made.code)
+		return made;
+	made.signing = 1;
+	long long start = nanoseconds(CLOCK_MONOTONIC), work = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
+	made.code = ((sign)m->functions[C_SIGN])(session, in, in_len, out, &made.length);
+	work = nanoseconds(CLOCK_THREAD_CPUTIME_ID) - work;
+	made.waited = 4 * work < nanoseconds(CLOCK_MONOTONIC) - start;
+	return made;
 }
 */
 import "C"
@@ -44,30 +63,34 @@ import (
 
 // miekg/pkcs11 asks for the length of each signature before it asks for the
 // signature. On a network HSM that is a round trip, and the length is known: so
-// these two functions call the module that miekg/pkcs11 has loaded by
-// themselves. Its Ctx holds nothing but a pointer to struct module; TestDirect
-// fails if a new version changes that.
+// this calls the module that miekg/pkcs11 has loaded by itself, both functions in
+// one go. Its Ctx holds nothing but a pointer to struct module; TestDirect fails if
+// a new version changes that.
 
 func functions(raw *pkcs11.Ctx) *C.struct_module {
 	return *(**C.struct_module)(unsafe.Pointer(raw))
 }
 
-func (v session) signInit(m ckMechanism, key pkcs11.ObjectHandle) error {
-	rv := C.hsmtls_sign_init(functions(v.raw), C.ulong_t(v.handle), C.ulong_t(key),
-		C.ulong_t(m.mechanism), C.ulong_t(m.hash), C.ulong_t(m.mgf), C.ulong_t(m.salt))
-	return answer("C_SignInit", uint(rv))
-}
-
-// signature finishes what signInit began. The result has at most size bytes.
-func (v session) signature(input []byte, size int) ([]byte, error) {
-	out := make([]byte, size)
-	n := C.ulong_t(size)
-	rv := C.hsmtls_sign(functions(v.raw), C.ulong_t(v.handle),
-		unsafe.Pointer(unsafe.SliceData(input)), C.ulong_t(len(input)), unsafe.Pointer(&out[0]), &n)
-	if err := answer("C_Sign", uint(rv)); err != nil {
-		return nil, err
+// signature makes a signature of at most size bytes, beginning with C_SignInit
+// unless that is done. It also says whether the token worked somewhere else than
+// on a processor of this machine.
+func (v session) signature(m ckMechanism, key pkcs11.ObjectHandle, begun bool, input []byte, size int) (sig []byte, waited bool, err error) {
+	sig = make([]byte, size)
+	begin := C.int(0)
+	if begun {
+		begin = 1
 	}
-	return out[:min(int(n), size)], nil
+	made := C.hsmtls_sign(functions(v.raw), C.ulong_t(v.handle), C.ulong_t(key),
+		C.ulong_t(m.mechanism), C.ulong_t(m.hash), C.ulong_t(m.mgf), C.ulong_t(m.salt), begin,
+		(*C.uchar)(unsafe.SliceData(input)), C.ulong_t(len(input)), (*C.uchar)(unsafe.SliceData(sig)), C.ulong_t(size))
+	if made.code == 0 {
+		return sig[:min(int(made.length), size)], made.waited != 0, nil
+	}
+	op := "C_Sign"
+	if made.signing == 0 {
+		op = "C_SignInit"
+	}
+	return nil, false, answer(op, uint(made.code))
 }
 
 func answer(op string, code uint) error {

@@ -7,16 +7,14 @@ package p11
 
 import "github.com/miekg/pkcs11"
 
-func (v session) signInit(m ckMechanism, key pkcs11.ObjectHandle) error {
-	var parameters any
-	if m.salt > 0 {
-		parameters = pkcs11.NewPSSParams(m.hash, m.mgf, m.salt)
+// signature is that of direct.go, with one call more. Whether the token waited is
+// not known here, and taken for granted.
+func (v session) signature(m ckMechanism, key pkcs11.ObjectHandle, begun bool, input []byte, _ int) (sig []byte, waited bool, err error) {
+	if !begun {
+		if err := v.signInit(m, key); err != nil {
+			return nil, false, err
+		}
 	}
-	mechanism := pkcs11.NewMechanism(uint(m.mechanism), parameters)
-	return wrap("C_SignInit", v.raw.SignInit(v.handle, []*pkcs11.Mechanism{mechanism}, key))
-}
-
-func (v session) signature(input []byte, _ int) ([]byte, error) {
-	sig, err := v.raw.Sign(v.handle, input)
-	return sig, wrap("C_Sign", err)
+	sig, err = v.raw.Sign(v.handle, input)
+	return sig, true, wrap("C_Sign", err)
 }

@@ -172,11 +172,12 @@ func (h *handle) ImportKey(ctx context.Context, t KeyTemplate, key crypto.Privat
 	}
 	_, err = object(ctx, h, false, func(v session) (struct{}, error) {
 		defer v.pool.generation.forget()
-		o, err := v.raw.CreateObject(v.handle, private)
+		o, err := v.raw.CreateObject(v.handle, public)
 		if err != nil {
 			return struct{}{}, wrap("C_CreateObject", err)
 		}
-		if _, err = v.raw.CreateObject(v.handle, public); err != nil {
+		// The private half last: a key that is there is there as a whole.
+		if _, err = v.raw.CreateObject(v.handle, private); err != nil {
 			_ = v.raw.DestroyObject(v.handle, o)
 		}
 		return struct{}{}, wrap("C_CreateObject", err)

@@ -72,33 +72,35 @@ func (g *generation) close(ctx context.Context) bool {
 }
 
 // sign makes one signature. It is the only place where the token signs.
-func (g *generation) sign(v session, k *Signer, r signRequest) ([]byte, error) {
-	key, err := g.key(v, k.id)
+func (g *generation) sign(v session, s *signature) ([]byte, error) {
+	public, r := s.signer.public, &s.request
+	key, err := g.key(v, s.signer.id)
 	if err != nil {
 		return nil, err
 	}
-	mechanism, input := r.forToken(k.public)
-	if err := v.signInit(mechanism, key.handle); err != nil {
-		return nil, err
-	}
+	mechanism, input := r.forToken(public, &s.room)
 	if key.alwaysAuthenticate {
+		if err := v.signInit(mechanism, key.handle); err != nil {
+			return nil, err
+		}
 		if err := v.loginAgain(); err != nil {
 			return nil, err
 		}
 	}
-	sig, err := v.signature(input, size(k.public))
+	sig, waited, err := v.signature(mechanism, key.handle, key.alwaysAuthenticate, input, size(public))
 	if err != nil {
 		return nil, err
 	}
-	if sig, err = r.fromToken(k.public, sig); err != nil {
+	g.pool.core.signing.observe(waited)
+	if sig, err = r.fromToken(public, sig); err != nil {
 		return nil, err
 	}
-	return sig, key.prove(k.public, r, sig)
+	return sig, key.prove(public, r, sig)
 }
 
 // prove verifies the first signature of a key in this generation: after an
 // outage the key must be the one it was. What does not verify is not given out.
-func (k *privateKey) prove(public crypto.PublicKey, r signRequest, sig []byte) error {
+func (k *privateKey) prove(public crypto.PublicKey, r *signRequest, sig []byte) error {
 	if k.proved.Load() {
 		return nil
 	}
@@ -133,14 +135,19 @@ func (g *generation) key(v session, id []byte) (*privateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	k = &privateKey{handle: found[0], alwaysAuthenticate: a.bool(pkcs11.CKA_ALWAYS_AUTHENTICATE)}
+	return g.keep(id, found[0], a.bool(pkcs11.CKA_ALWAYS_AUTHENTICATE)), nil
+}
+
+// keep remembers the only private key with that CKA_ID.
+func (g *generation) keep(id []byte, handle pkcs11.ObjectHandle, alwaysAuthenticate bool) *privateKey {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if other, ok := g.keys[string(id)]; ok {
-		return other, nil
+		return other
 	}
+	k := &privateKey{handle: handle, alwaysAuthenticate: alwaysAuthenticate}
 	g.keys[string(id)] = k
-	return k, nil
+	return k
 }
 
 // forget drops what is cached about keys, after one was made or destroyed.

@@ -54,7 +54,6 @@ func tokenInfo(raw *pkcs11.Ctx, path string, slot uint) (TokenInfo, error) {
 	}
 	return TokenInfo{
 		Module:       path,
-		Library:      libraryName(raw),
 		Slot:         slot,
 		Label:        clean(t.Label),
 		Manufacturer: clean(t.ManufacturerID),

@@ -21,7 +21,12 @@ import (
 // Keys returns the private keys that match f with their public halves.
 func (h *handle) Keys(ctx context.Context, f Filter) ([]Key, error) {
 	return object(ctx, h, true, func(v session) ([]Key, error) {
-		return collect(v, pkcs11.CKO_PRIVATE_KEY, f, v.key)
+		keys, err := collect(v, pkcs11.CKO_PRIVATE_KEY, f, v.key)
+		if err == nil && len(keys) == 1 && len(f.ID) > 0 && f.Label == "" {
+			// Who signs with it need not look for it again.
+			v.pool.generation.keep(f.ID, pkcs11.ObjectHandle(keys[0].handle), keys[0].AlwaysAuthenticate)
+		}
+		return keys, err
 	})
 }
 

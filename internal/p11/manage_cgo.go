@@ -7,7 +7,6 @@ package p11
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/miekg/pkcs11"
@@ -26,6 +25,7 @@ func List(ctx context.Context, path string) (found []TokenInfo, err error) {
 			return err
 		}
 		for i := range found {
+			found[i].Library = libraryName(raw)
 			found[i].Mechanisms, _ = mechanisms(raw, found[i].Slot)
 		}
 		return nil
@@ -58,6 +58,7 @@ func InitToken(ctx context.Context, r InitRequest) (info TokenInfo, err error) {
 			return err
 		}
 		info, err = tokenInfo(raw, m.path, slot)
+		info.Library = libraryName(raw)
 		return err
 	})
 	return info, err
@@ -162,35 +163,17 @@ func InitPIN(ctx context.Context, r PINRequest) error {
 	m.life.Lock()
 	defer m.life.Unlock()
 	return m.manage(ctx, func(raw *pkcs11.Ctx) error {
-		found, err := m.list(raw)
+		slot, err := m.slotForOfficer(raw, r.Select)
 		if err != nil {
 			return err
 		}
-		info, err := chooseToken(m.path, r.Select, found)
-		switch {
-		case err != nil:
-			return err
-		case m.core(info) != nil:
-			return fmt.Errorf("%w: it is open in this process", ErrBusy)
-		case info.Flags.SOPINLocked:
-			return ErrPINLocked
-		case info.Flags.SOPINFinalTry:
-			return ErrPINFinalTry
-		}
-		return initPIN(raw, info.Slot, r.SOPIN, r.NewPIN)
+		return initPIN(raw, slot, r.SOPIN, r.NewPIN)
 	})
 }
 
 // initPIN logs in as the security officer and sets the user PIN.
-func initPIN(raw *pkcs11.Ctx, slot uint, soPIN, pin []byte) (err error) {
-	s, err := raw.OpenSession(slot, pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
-	if err != nil {
-		return wrap("C_OpenSession", err)
-	}
-	defer func() { err = errors.Join(err, wrap("C_CloseSession", raw.CloseSession(s))) }()
-	if err := raw.Login(s, pkcs11.CKU_SO, string(soPIN)); err != nil {
-		return wrap("C_Login", err)
-	}
-	defer func() { _ = raw.Logout(s) }()
-	return wrap("C_InitPIN", raw.InitPIN(s, string(pin)))
+func initPIN(raw *pkcs11.Ctx, slot uint, soPIN, pin []byte) error {
+	return withOfficer(raw, slot, soPIN, func(s pkcs11.SessionHandle) error {
+		return wrap("C_InitPIN", raw.InitPIN(s, string(pin)))
+	})
 }

@@ -18,3 +18,6 @@ func InitToken(context.Context, InitRequest) (TokenInfo, error) { return TokenIn
 
 // InitPIN returns [ErrNoCgo].
 func InitPIN(context.Context, PINRequest) error { return ErrNoCgo }
+
+// AsOfficer returns [ErrNoCgo].
+func AsOfficer(context.Context, OfficerRequest, func(Officer) error) error { return ErrNoCgo }

@@ -87,7 +87,7 @@ func TestSessionsFollowTheTokensLimit(t *testing.T) {
 		anchored    bool
 		want        int
 	}{
-		{0, 0, true, defaultSessions},
+		{0, 0, true, max(defaultSessions, processors())},
 		{16, 0, true, 16},
 		{16, 10, true, 10 - anchorSessions},
 		{4, 2, true, 1},

@@ -42,13 +42,40 @@ type Token interface {
 	// particular order. An empty result is not an error.
 	Certificates(ctx context.Context, f Filter) ([]Certificate, error)
 
+	// CertificateObjects lists the X.509 certificate objects without reading
+	// them, in no particular order.
+	CertificateObjects(ctx context.Context) ([]Object, error)
+
+	// ReadCertificates reads certificate objects, one module call for each, in
+	// several sessions at once where a call takes long. Objects that are gone
+	// are left out. [ErrStale] means that the token has lost its handles since
+	// they were listed.
+	ReadCertificates(ctx context.Context, objects []Object) ([]Certificate, error)
+
+	// KeepsHandles reports whether the token never gives the handle of an object
+	// that was removed to another one, so that what was read of a listed object
+	// need not be read again. Others reuse them. It does not reach the token.
+	KeepsHandles() bool
+
 	// CreateCertificate writes one certificate object and returns it as the
 	// token stored it: a wish the token does not grant (Private) reads false.
 	CreateCertificate(ctx context.Context, t CertificateTemplate) (Certificate, error)
 
+	// Data returns the data objects that match f, in no particular order. An
+	// empty result is not an error.
+	Data(ctx context.Context, f DataFilter) ([]Data, error)
+
+	// CreateData writes one data object and returns it as the token stored it:
+	// a wish the token does not grant (Private) reads false.
+	CreateData(ctx context.Context, t DataTemplate) (Data, error)
+
 	// Keys returns the private keys that match f, each with the public half
 	// found under the same CKA_ID. An empty result is not an error.
 	Keys(ctx context.Context, f Filter) ([]Key, error)
+
+	// PublicKeys returns the public key objects that match f, whether the token
+	// has the private half or not. An empty result is not an error.
+	PublicKeys(ctx context.Context, f Filter) ([]PublicKey, error)
 
 	// GenerateKey makes a key pair inside the token with the sign-only
 	// template and returns it as the token describes it.
@@ -101,7 +128,9 @@ type Config struct {
 	PIN func(context.Context) ([]byte, error)
 
 	// Sessions is how many calls may be inside the token at the same time.
-	// Zero means four.
+	// Zero means eight, or as many as there are processors if there are more;
+	// of these, as many may be signatures as the token is found to make at once
+	// (admission.go).
 	Sessions int
 
 	// Queue is how many calls may wait for a session; more are turned away
@@ -131,7 +160,7 @@ type Selector struct {
 // TokenInfo describes a token (PKCS#11 v2.40 section 3.2, CK_TOKEN_INFO).
 type TokenInfo struct {
 	Module       string // path of the library
-	Library      string // what the library says of itself: description and version
+	Library      string // what the library says of itself: description and version; empty unless it was asked
 	Slot         uint   // may change when the module is initialised again
 	Label        string
 	Manufacturer string
@@ -228,6 +257,13 @@ type Key struct {
 
 // Objects returns the private key and its public halves, for [Token.Destroy].
 func (k Key) Objects() []Object { return append([]Object{k.Object}, k.public...) }
+
+// A PublicKey is a public key object.
+type PublicKey struct {
+	Object
+	Label string
+	ID    []byte
+}
 
 // Attributes are the usage and protection attributes of a private key. An
 // attribute the token does not know reads as the zero value.

@@ -6,7 +6,6 @@
 package p11
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -37,6 +36,7 @@ type pool struct {
 	idle    []*worker
 	queue   []*job
 	workers int // working or idle
+	signing int // workers that make a signature
 	hung    int // left inside the module by their callers
 	closed  bool
 	ended   chan struct{} // closed with the last worker of a closed pool
@@ -53,13 +53,6 @@ type worker struct {
 	open   bool
 }
 
-// A job is one use of a session.
-type job struct {
-	run       func(v session) error
-	done      chan error // capacity 1
-	abandoned bool       // guarded by the pool's mu
-}
-
 func newPool(c *core, g *generation, slot uint, i *instance) *pool {
 	return &pool{core: c, generation: g, slot: slot, instance: i, limit: c.sessions, ended: make(chan struct{})}
 }
@@ -68,62 +61,67 @@ func newPool(c *core, g *generation, slot uint, i *instance) *pool {
 // again: its session numbers then name the sessions of others.
 func (p *pool) call(f func(raw *pkcs11.Ctx) error) error { return p.instance.call(f) }
 
-// errAbandoned is returned by do, joined with the reason, when the call is
-// still inside the module: what it does may still happen.
-var errAbandoned = errors.New("left inside the module")
-
-// do runs f in a session. It returns when f has, or when ctx ends.
-func (p *pool) do(ctx context.Context, f func(v session) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	j := &job{run: f, done: make(chan error, 1)}
-	if err := p.submit(j); err != nil {
-		return err
-	}
-	select {
-	case err := <-j.done:
-		return err
-	case <-ctx.Done():
-		return p.withdraw(j, context.Cause(ctx))
-	}
-}
-
-// submit gives a job to a worker, or queues it.
+// submit queues a job, and gives it to a worker if its turn has come.
 func (p *pool) submit(j *job) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
 	case p.closed:
 		return errLost
-	case len(p.idle) > 0:
-		w := p.idle[len(p.idle)-1]
-		p.idle = p.idle[:len(p.idle)-1]
-		w.next <- j
-	case p.mayStart():
-		p.workers++
-		go p.work(j)
 	case len(p.queue) >= p.core.cfg.Queue:
 		p.core.count.shed.Add(1)
 		return ErrBusy
-	default:
-		p.queue = append(p.queue, j)
 	}
+	p.queue = append(p.queue, j)
+	p.dispatch()
 	return nil
+}
+
+// dispatch sets workers to work. mu is held.
+func (p *pool) dispatch() {
+	for len(p.idle) > 0 || p.mayStart() {
+		j := p.pop()
+		if j == nil {
+			return
+		}
+		if n := len(p.idle); n > 0 {
+			p.idle[n-1].next <- j
+			p.idle = p.idle[:n-1]
+			continue
+		}
+		p.workers++
+		go p.work(j)
+	}
+}
+
+// fits reports whether the token can take another such job. mu is held.
+func (p *pool) fits(j *job) bool {
+	return j.run != nil || p.signing < p.core.signing.limit(p.limit)
 }
 
 // mayStart reports whether another worker may start. mu is held.
 func (p *pool) mayStart() bool { return p.workers < p.limit && p.hung <= maxHung }
 
-// pop takes the first job of the queue, nil if there is none. mu is held.
+// pop takes the first job of the queue that the token can take, nil if there is
+// none. mu is held.
 func (p *pool) pop() *job {
-	if len(p.queue) == 0 {
+	i := slices.IndexFunc(p.queue, p.fits)
+	if i < 0 {
 		return nil
 	}
-	j := p.queue[0]
-	p.queue[0] = nil
-	p.queue = p.queue[1:]
+	j := p.queue[i]
+	p.queue = slices.Delete(p.queue, i, i+1)
+	if j.run == nil {
+		p.signing++
+	}
 	return j
+}
+
+// over counts a job that is done, or left inside the module. mu is held.
+func (p *pool) over(j *job) {
+	if j.run == nil {
+		p.signing--
+	}
 }
 
 // withdraw is called by a caller that waits no longer.
@@ -141,14 +139,10 @@ func (p *pool) withdraw(j *job, cause error) error {
 	default:
 	}
 	j.abandoned = true
+	p.over(j)
 	p.workers--
 	p.hung++
-	if p.mayStart() {
-		if next := p.pop(); next != nil {
-			p.workers++
-			go p.work(next)
-		}
-	}
+	p.dispatch()
 	p.mu.Unlock()
 	p.core.count.abandoned.Add(1)
 	p.core.count.hung.Add(1)
@@ -160,7 +154,7 @@ func (p *pool) withdraw(j *job, cause error) error {
 func (p *pool) work(j *job) {
 	w := &worker{next: make(chan *job, 1)}
 	for j != nil {
-		j = p.finish(w, j, p.perform(w, j))
+		j = p.finish(w, j, p.try(w, j))
 	}
 	p.closeSession(w)
 	p.mu.Lock()
@@ -171,16 +165,22 @@ func (p *pool) work(j *job) {
 	}
 }
 
-// perform does a job inside the module. A job that did not begin because the
-// token was lost is errLost, whatever it would have written.
-func (p *pool) perform(w *worker, j *job) error {
+// try does a job inside the module. A job that did not begin because the token
+// was lost is errLost, whatever it would have written.
+func (p *pool) try(w *worker, j *job) error {
 	begun := false
 	err := p.call(func(raw *pkcs11.Ctx) error {
 		if err := p.openSession(raw, w); err != nil {
 			return err
 		}
 		begun = true
-		return j.run(session{raw: raw, handle: w.handle, pool: p})
+		v := session{raw: raw, handle: w.handle, pool: p}
+		if j.run != nil {
+			return j.run(v)
+		}
+		sig, err := p.generation.sign(v, &j.signature)
+		j.signature.result = sig
+		return err
 	})
 	if !begun && isLost(err) {
 		err = fmt.Errorf("%w: %w", errLost, err)
@@ -201,6 +201,9 @@ var wholeFunctions = []string{
 // be closed, because some modules leave a failed operation active in it. A plain
 // refusal does not: if the session is the only one, the login ends with it.
 func spoilsSession(err error) bool {
+	if err == nil {
+		return false
+	}
 	var e *Error
 	return errors.As(err, &e) && (isLost(err) || isSuspect(err) || !slices.Contains(wholeFunctions, e.Op))
 }
@@ -249,6 +252,7 @@ func (p *pool) finish(w *worker, j *job, err error) *job {
 		p.core.announce()
 		return p.rejoin(w)
 	}
+	p.over(j)
 	j.done <- err
 	return p.await(w)
 }
@@ -270,11 +274,8 @@ func (p *pool) await(w *worker) *job {
 		p.mu.Unlock()
 		return nil
 	}
-	if j := p.pop(); j != nil {
-		p.mu.Unlock()
-		return j
-	}
 	p.idle = append(p.idle, w)
+	p.dispatch()
 	p.mu.Unlock()
 	return <-w.next // nil once the pool is closed
 }

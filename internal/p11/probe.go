@@ -30,15 +30,12 @@ func (p *probe) try(ctx context.Context, g *generation) error {
 		})
 	}
 	r := p.request
-	input := make([]byte, r.hash.Size())
-	_, _ = rand.Read(input) // never fails, by its documentation
+	_, _ = rand.Read(r.digest()) // never fails, by its documentation
 	if r.message != nil {
-		r.message = input
-	} else {
-		r.digest = input
+		r.message = r.digest()
 	}
 	return g.pool.do(ctx, func(v session) error {
-		_, err := g.sign(v, p.signer, r)
+		_, err := g.sign(v, &signature{signer: p.signer, request: r})
 		return err
 	})
 }
@@ -60,7 +57,7 @@ func (c *core) check(ctx context.Context, interval time.Duration) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, ErrBusy)
 	defer cancel()
-	err := c.attempt(ctx, true, func(g *generation) error { return c.probe.Load().try(ctx, g) })
+	err := c.attempt(ctx, nil, true, func(g *generation) error { return c.probe.Load().try(ctx, g) })
 	if ctx.Err() == nil || err == nil {
 		c.health.at, c.health.err = time.Now(), err
 	}

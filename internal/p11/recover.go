@@ -60,12 +60,12 @@ const (
 
 // attempt runs f on the present generation and, if the token was lost, on the
 // next ones, until Config.Hold has passed. Without again that is done only if f
-// did not reach the token.
-func (c *core) attempt(ctx context.Context, again bool, f func(g *generation) error) error {
+// did not reach the token. It is given up when ctx ends, or late comes.
+func (c *core) attempt(ctx context.Context, late <-chan time.Time, again bool, f func(g *generation) error) error {
 	var deadline time.Time
 	suspected := false
 	for {
-		g, err := c.ready(ctx)
+		g, err := c.ready(ctx, late)
 		if err != nil {
 			return err
 		}
@@ -109,7 +109,7 @@ func (c *core) maySuspect() bool {
 }
 
 // ready returns the present generation, waiting for it while one is being made.
-func (c *core) ready(ctx context.Context) (*generation, error) {
+func (c *core) ready(ctx context.Context, late <-chan time.Time) (*generation, error) {
 	if g := c.generation.Load(); g != nil {
 		return g, nil
 	}
@@ -132,6 +132,8 @@ func (c *core) ready(ctx context.Context) (*generation, error) {
 		case <-changed:
 		case <-ctx.Done():
 			return nil, errors.Join(context.Cause(ctx), &UnavailableError{State: Recovering, Err: reason})
+		case <-late:
+			return nil, errors.Join(ErrBusy, &UnavailableError{State: Recovering, Err: reason})
 		case <-hold.C:
 			return nil, &UnavailableError{State: Recovering, Err: reason}
 		}
@@ -256,7 +258,7 @@ func (c *core) reopen(ctx context.Context) error {
 	c.mu.Lock()
 	if c.st != Failed {
 		c.mu.Unlock()
-		_, err := c.ready(ctx)
+		_, err := c.ready(ctx, nil)
 		return err
 	}
 	reason := c.reason
@@ -267,6 +269,6 @@ func (c *core) reopen(ctx context.Context) error {
 		defer c.builds.Done()
 		c.rebuild(nil, reason)
 	}()
-	_, err := c.ready(ctx)
+	_, err := c.ready(ctx, nil)
 	return err
 }

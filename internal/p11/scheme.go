@@ -9,11 +9,9 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
-	"encoding/asn1"
+	"crypto/sha512"
 	"errors"
 	"fmt"
-	"math/big"
-	"slices"
 
 	"github.com/miekg/pkcs11"
 )
@@ -40,14 +38,28 @@ type ckMechanism struct {
 	hash, mgf, salt uint
 }
 
-// forToken is the mechanism and the input for C_SignInit and C_Sign.
-func (r signRequest) forToken(public crypto.PublicKey) (ckMechanism, []byte) {
-	m, input := ckMechanism{mechanism: r.rawMechanism(public)}, r.digest
+// signInit begins a signature that needs a login before it is made.
+func (v session) signInit(m ckMechanism, key pkcs11.ObjectHandle) error {
+	var parameters any
+	if m.salt > 0 {
+		parameters = pkcs11.NewPSSParams(m.hash, m.mgf, m.salt)
+	}
+	mechanism := pkcs11.NewMechanism(uint(m.mechanism), parameters)
+	return wrap("C_SignInit", v.raw.SignInit(v.handle, []*pkcs11.Mechanism{mechanism}, key))
+}
+
+// maxInput is the longest input that is not a message: a DigestInfo.
+const maxInput = 19 + sha512.Size
+
+// forToken is the mechanism and the input for C_SignInit and C_Sign. The input
+// may be in room.
+func (r *signRequest) forToken(public crypto.PublicKey, room *[maxInput]byte) (ckMechanism, []byte) {
+	m, input := ckMechanism{mechanism: r.rawMechanism(public)}, r.digest()
 	if r.message != nil {
 		m.mechanism, input = r.hashingMechanism(public), r.message
 	}
 	if m.mechanism == RSAPKCS {
-		input = slices.Concat(digestInfo[r.hash], r.digest)
+		input = append(append(room[:0], digestInfo[r.hash]...), r.digest()...)
 	}
 	if r.pss {
 		h := pssHashes[r.hash]
@@ -72,23 +84,55 @@ const maxSignature = 1024
 
 // fromToken makes a standard signature of a token's. PKCS#11 gives the two
 // numbers of an ECDSA signature one after the other (PKCS#11 v2.40 mechanisms,
-// section 2.3.1); everybody else wants them in DER.
-func (r signRequest) fromToken(public crypto.PublicKey, sig []byte) ([]byte, error) {
+// section 2.3.1); everybody else wants them in DER (RFC 3279 section 2.2.3).
+func (r *signRequest) fromToken(public crypto.PublicKey, sig []byte) ([]byte, error) {
 	if _, ec := public.(*ecdsa.PublicKey); !ec {
 		return sig, nil
 	}
 	half := len(sig) / 2
-	if half == 0 || len(sig)%2 != 0 {
+	if half == 0 || len(sig)%2 != 0 || half > maxHalf {
 		return nil, fmt.Errorf("ECDSA signature of %d bytes", len(sig))
 	}
-	return asn1.Marshal(struct{ R, S *big.Int }{new(big.Int).SetBytes(sig[:half]), new(big.Int).SetBytes(sig[half:])})
+	a, b := positive(sig[:half]), positive(sig[half:])
+	der := make([]byte, 0, 3+a.size()+b.size())
+	der = append(der, 0x30) // SEQUENCE
+	if content := a.size() + b.size(); content < 0x80 {
+		der = append(der, byte(content))
+	} else {
+		der = append(der, 0x81, byte(content))
+	}
+	return b.append(a.append(der)), nil
+}
+
+// maxHalf is the most bytes of a number in an ECDSA signature that derInteger and
+// fromToken can do: more than P-521 has.
+const maxHalf = 72
+
+// A derInteger is a number above zero, big-endian, without zero bytes before it.
+type derInteger []byte
+
+func positive(b []byte) derInteger {
+	for len(b) > 1 && b[0] == 0 {
+		b = b[1:]
+	}
+	return b
+}
+
+// sign is the number of zero bytes that keep it from reading as negative.
+func (d derInteger) sign() int { return int(d[0] >> 7) }
+
+func (d derInteger) size() int { return 2 + d.sign() + len(d) }
+
+func (d derInteger) append(der []byte) []byte {
+	der = append(der, 0x02, byte(d.size()-2))
+	return append(append(der, make([]byte, d.sign())...), d...)
 }
 
 var errSignature = errors.New("signature does not verify")
 
 // verify checks a signature in software.
-func (r signRequest) verify(public crypto.PublicKey, sig []byte) error {
-	digest := r.digest
+func (r *signRequest) verify(public crypto.PublicKey, sig []byte) error {
+	digest := r.digest()
 	if r.message != nil {
 		h := r.hash.New()
 		h.Write(r.message)

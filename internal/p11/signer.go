@@ -8,6 +8,8 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/sha512"
 	"fmt"
 	"io"
 )
@@ -33,7 +35,24 @@ type signRequest struct {
 	hash    crypto.Hash
 	pss     bool
 	message []byte // the whole message if the token has to hash it, else nil
-	digest  []byte
+	sum     [sha512.Size]byte
+}
+
+// digest is what is signed unless there is a message.
+func (r *signRequest) digest() []byte { return r.sum[:r.hash.Size()] }
+
+// hashed puts the digest of a message in its place.
+func (r *signRequest) hashed(message []byte) {
+	switch r.hash {
+	case crypto.SHA256:
+		sum := sha256.Sum256(message)
+		copy(r.sum[:], sum[:])
+	case crypto.SHA384:
+		sum := sha512.Sum384(message)
+		copy(r.sum[:], sum[:])
+	case crypto.SHA512:
+		r.sum = sha512.Sum512(message)
+	}
 }
 
 var (
@@ -64,7 +83,7 @@ func (s *Signer) SignContext(ctx context.Context, digest []byte, opts crypto.Sig
 	if !s.token.can(r.rawMechanism(s.public)) {
 		return nil, fmt.Errorf("%w: %v of a digest", ErrUnsupported, r.rawMechanism(s.public))
 	}
-	r.digest = digest
+	copy(r.sum[:], digest)
 	return s.token.sign(ctx, s, r)
 }
 
@@ -82,9 +101,7 @@ func (s *Signer) SignMessageContext(ctx context.Context, message []byte, opts cr
 	}
 	switch {
 	case s.token.can(r.rawMechanism(s.public)):
-		h := r.hash.New()
-		h.Write(message)
-		r.digest = h.Sum(nil)
+		r.hashed(message)
 	case s.token.can(r.hashingMechanism(s.public)):
 		r.message = message
 	default:
@@ -120,7 +137,7 @@ func newSignRequest(public crypto.PublicKey, opts crypto.SignerOpts) (signReques
 }
 
 // rawMechanism is the mechanism that signs a digest.
-func (r signRequest) rawMechanism(public crypto.PublicKey) Mechanism {
+func (r *signRequest) rawMechanism(public crypto.PublicKey) Mechanism {
 	switch _, ec := public.(*ecdsa.PublicKey); {
 	case ec:
 		return ECDSA
@@ -132,14 +149,17 @@ func (r signRequest) rawMechanism(public crypto.PublicKey) Mechanism {
 
 // hashingMechanism is the mechanism that hashes and signs a message. ECDSA has
 // none here: every token that does ECDSA signs digests.
-func (r signRequest) hashingMechanism(public crypto.PublicKey) Mechanism {
+func (r *signRequest) hashingMechanism(public crypto.PublicKey) Mechanism {
 	if _, ec := public.(*ecdsa.PublicKey); ec {
 		return ECDSA
 	}
-	plain := map[crypto.Hash]Mechanism{crypto.SHA256: SHA256RSAPKCS, crypto.SHA384: SHA384RSAPKCS, crypto.SHA512: SHA512RSAPKCS}
-	pss := map[crypto.Hash]Mechanism{crypto.SHA256: SHA256RSAPSS, crypto.SHA384: SHA384RSAPSS, crypto.SHA512: SHA512RSAPSS}
 	if r.pss {
-		return pss[r.hash]
+		return pssMessages[r.hash]
 	}
-	return plain[r.hash]
+	return pkcs1Messages[r.hash]
 }
+
+var (
+	pkcs1Messages = map[crypto.Hash]Mechanism{crypto.SHA256: SHA256RSAPKCS, crypto.SHA384: SHA384RSAPKCS, crypto.SHA512: SHA512RSAPKCS}
+	pssMessages   = map[crypto.Hash]Mechanism{crypto.SHA256: SHA256RSAPSS, crypto.SHA384: SHA384RSAPSS, crypto.SHA512: SHA512RSAPSS}
+)

@@ -43,7 +43,7 @@ func use[T any](ctx context.Context, h *handle, again bool, f func(v session) (T
 	if h.closed.Load() {
 		return result, ErrClosed
 	}
-	err = h.core.attempt(ctx, again, func(g *generation) error {
+	err = h.core.attempt(ctx, nil, again, func(g *generation) error {
 		out := new(T)
 		err := g.pool.do(ctx, func(v session) (err error) {
 			*out, err = f(v)
@@ -57,23 +57,29 @@ func use[T any](ctx context.Context, h *handle, again bool, f func(v session) (T
 	return result, err
 }
 
-// object is use for reading and writing objects, one caller at a time: SoftHSM
-// 2.6.1 answers a reader with errors, or with too little, while it writes.
-// Signatures do not wait for it.
-func object[T any](ctx context.Context, h *handle, again bool, f func(v session) (T, error)) (none T, _ error) {
+// object is use for reading and writing objects.
+func object[T any](ctx context.Context, h *handle, again bool, f func(v session) (T, error)) (T, error) {
+	return exclusive(ctx, h, func() (T, error) { return use(ctx, h, again, f) })
+}
+
+// exclusive lets one caller at a time read and write objects: SoftHSM 2.6.1
+// answers a reader with errors, or with too little, while it writes. Signatures do
+// not wait for it.
+func exclusive[T any](ctx context.Context, h *handle, f func() (T, error)) (none T, _ error) {
 	select {
 	case h.core.objects <- struct{}{}:
 	case <-ctx.Done():
 		return none, ctx.Err()
 	}
 	defer func() { <-h.core.objects }()
-	return use(ctx, h, again, f)
+	return f()
 }
 
 // Info asks the token for its current description.
 func (h *handle) Info(ctx context.Context) (TokenInfo, error) {
 	return ask(ctx, h, func(v session) (TokenInfo, error) {
 		info, err := tokenInfo(v.raw, h.core.module.path, v.pool.slot)
+		info.Library = libraryName(v.raw)
 		info.Mechanisms = h.Mechanisms()
 		return info, err
 	})
@@ -123,24 +129,27 @@ func (h *handle) Signer(ctx context.Context, id []byte, public crypto.PublicKey)
 	return s, nil
 }
 
-// sign implements signingToken. The input is copied, because the caller may
+// sign implements signingToken. The message is copied, because the caller may
 // leave before the token has read it.
-func (h *handle) sign(ctx context.Context, k *Signer, r signRequest) ([]byte, error) {
-	c := h.core
-	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, ErrBusy)
-	defer cancel()
-	r.digest, r.message = bytes.Clone(r.digest), bytes.Clone(r.message)
-	sig, err := ask(ctx, h, func(v session) ([]byte, error) { return v.pool.generation.sign(v, k, r) })
-	if err != nil {
-		return nil, err
+func (h *handle) sign(ctx context.Context, k *Signer, r signRequest) (sig []byte, err error) {
+	if h.closed.Load() {
+		return nil, ErrClosed
 	}
-	c.count.signatures.Add(1)
-	c.remind(k, r)
-	return sig, nil
+	c := h.core
+	r.message = bytes.Clone(r.message)
+	j := newSignature(k, r, c.cfg.Timeout)
+	err = c.attempt(ctx, j.late.C, true, func(g *generation) error { return g.pool.sign(ctx, j) })
+	if err == nil {
+		sig = j.signature.result
+		c.count.signatures.Add(1)
+		c.remind(k, &r)
+	}
+	j.end(err)
+	return sig, err
 }
 
 // remind keeps a signature that worked for the probe.
-func (c *core) remind(k *Signer, r signRequest) {
+func (c *core) remind(k *Signer, r *signRequest) {
 	if p := c.probe.Load(); p == nil || p.signer != k {
 		c.probe.Store(&probe{signer: k, request: signRequest{hash: r.hash, pss: r.pss, message: r.message}})
 	}

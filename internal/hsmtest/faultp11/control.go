@@ -29,7 +29,7 @@ var functions = [...]string{
 // magic and version tell a control file from others (faultp11.h).
 const (
 	magic   = 0x313170746c756166
-	version = 1
+	version = 2
 )
 
 // A control is struct control of faultp11.h, which explains the fields. It is
@@ -45,6 +45,7 @@ type control struct {
 	owner atomic.Uint64
 	total atomic.Uint64
 	kill  atomic.Uint64
+	late  atomic.Uint64
 
 	delay    atomic.Uint64
 	parallel atomic.Uint64

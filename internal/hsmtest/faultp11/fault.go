@@ -151,7 +151,17 @@ func (m *Module) Parallel(n int) { m.ctl.parallel.Store(uint64(max(n, 0))) }
 // KillAt kills every other process (kill -9) that makes the n-th call from now,
 // before the call reaches the real module. Zero ends it. The process that built
 // the module is never killed and its calls do not count.
-func (m *Module) KillAt(n int) { m.ctl.kill.Store(uint64(max(n, 0))) }
+func (m *Module) KillAt(n int) { m.kill(n, 0) }
+
+// KillPast is KillAt, after the real module has done the call and before the
+// caller hears of it.
+func (m *Module) KillPast(n int) { m.kill(n, 1) }
+
+func (m *Module) kill(n int, late uint64) {
+	m.ctl.kill.Store(0)
+	m.ctl.late.Store(late)
+	m.ctl.kill.Store(uint64(max(n, 0)))
+}
 
 // Clear ends the fault and the delay of one function.
 func (m *Module) Clear(function string) {

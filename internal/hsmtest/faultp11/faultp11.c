@@ -115,6 +115,7 @@ struct call {
 	enum mode mode; // of the rule that was met
 	CK_RV code;     // likewise
 	int turn;
+	int last; // the caller is killed when the real module has answered
 	CK_RV rv;
 };
 
@@ -216,8 +217,11 @@ static int begin(struct call *c, enum function f, enum scope scope, CK_SESSION_H
 		add(&ctl->finalized_inside, 1);
 	if (scope == SESSION)
 		occupy(session);
-	if (get(&ctl->kill) && getpid() != (pid_t)get(&ctl->owner) && took_last(&ctl->kill))
-		die(f);
+	if (get(&ctl->kill) && getpid() != (pid_t)get(&ctl->owner) && took_last(&ctl->kill)) {
+		if (!get(&ctl->late))
+			die(f);
+		c->last = 1;
+	}
 	c->turn = take_turn();
 	nap(get(&ctl->delay) + get(&counted->delay));
 	take_rule(c);
@@ -242,7 +246,7 @@ static void done(struct call *c, CK_RV rv)
 {
 	pthread_rwlock_unlock(&inner);
 	c->rv = c->mode == LOSE_ANSWER ? c->code : rv;
-	if (c->mode == KILL_AFTER)
+	if (c->mode == KILL_AFTER || c->last)
 		die(c->f);
 }
 

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define FAULTP11_MAGIC UINT64_C(0x313170746c756166) // "faultp11", little-endian
-#define FAULTP11_VERSION 1
+#define FAULTP11_VERSION 2
 
 // The functions that are counted and can fail. All others of the real module
 // are handed on as they are.
@@ -96,6 +96,7 @@ struct control {
 	word owner; // pid that is never killed
 	word total; // calls of all functions
 	word kill;  // calls until the caller is killed; 0 for never
+	word late;  // after that call, not before
 
 	word delay;    // nanoseconds, of every call
 	word parallel; // calls the token works on at once; 0 for no limit

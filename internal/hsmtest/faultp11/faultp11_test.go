@@ -291,6 +291,8 @@ func TestKill(t *testing.T) {
 		require.ErrorIs(t, run(t, cfg), errKilled)
 		require.GreaterOrEqual(t, m.Total(), n)
 	}
+	m.KillPast(1)
+	require.ErrorIs(t, run(t, cfg), errKilled)
 	m.KillAt(0)
 
 	before := objects(t, cfg)

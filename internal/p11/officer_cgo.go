@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+//go:build cgo
+
+package p11
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/miekg/pkcs11"
+)
+
+// AsOfficer logs in as the security officer, runs f and logs out. The token must
+// not be open in this process ([ErrBusy]): PKCS#11 has one login for the process,
+// and that would be the user's. A wrong PIN was tried once; with one try left it
+// is not tried ([ErrPINFinalTry]).
+func AsOfficer(ctx context.Context, r OfficerRequest, f func(Officer) error) error {
+	if len(r.SOPIN) == 0 {
+		return ErrNoPIN
+	}
+	m, err := moduleFor(r.Module)
+	if err != nil {
+		return err
+	}
+	m.life.Lock()
+	defer m.life.Unlock()
+	return m.manage(ctx, func(raw *pkcs11.Ctx) error {
+		slot, err := m.slotForOfficer(raw, r.Select)
+		if err != nil {
+			return err
+		}
+		return withOfficer(raw, slot, r.SOPIN, func(s pkcs11.SessionHandle) error {
+			return f(officer{session{raw: raw, handle: s}})
+		})
+	})
+}
+
+// slotForOfficer finds a token that the security officer can log in to.
+func (m *module) slotForOfficer(raw *pkcs11.Ctx, sel Selector) (uint, error) {
+	found, err := m.list(raw)
+	if err != nil {
+		return 0, err
+	}
+	info, err := chooseToken(m.path, sel, found)
+	switch {
+	case err != nil:
+		return 0, err
+	case m.core(info) != nil:
+		return 0, fmt.Errorf("%w: it is open in this process", ErrBusy)
+	case info.Flags.SOPINLocked:
+		return 0, ErrPINLocked
+	case info.Flags.SOPINFinalTry:
+		return 0, ErrPINFinalTry
+	}
+	return info.Slot, nil
+}
+
+// withOfficer runs f in a session that is logged in as the security officer.
+func withOfficer(raw *pkcs11.Ctx, slot uint, soPIN []byte, f func(pkcs11.SessionHandle) error) (err error) {
+	s, err := raw.OpenSession(slot, pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
+	if err != nil {
+		return wrap("C_OpenSession", err)
+	}
+	defer func() { err = errors.Join(err, wrap("C_CloseSession", raw.CloseSession(s))) }()
+	if err := raw.Login(s, pkcs11.CKU_SO, string(soPIN)); err != nil {
+		return wrap("C_Login", err)
+	}
+	defer func() { _ = raw.Logout(s) }()
+	return f(s)
+}
+
+// An officer is a session of the security officer.
+type officer struct{ session session }
+
+// Certificates returns what the security officer has marked. The mark is not
+// searched for, because not every token can.
+func (o officer) Certificates() (marked []Certificate, err error) {
+	handles, err := o.session.find(pkcs11.CKO_CERTIFICATE, Filter{})
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range handles {
+		c, err := o.read(h)
+		if err != nil {
+			return nil, err
+		}
+		if c.Trusted {
+			marked = append(marked, c)
+		}
+	}
+	return marked, nil
+}
+
+func (o officer) read(h pkcs11.ObjectHandle) (Certificate, error) {
+	a, err := o.session.attributes(h, pkcs11.CKA_LABEL, pkcs11.CKA_ID, pkcs11.CKA_VALUE, pkcs11.CKA_TRUSTED)
+	return Certificate{
+		Object:  Object{handle: uint(h)},
+		Label:   string(a[pkcs11.CKA_LABEL]),
+		ID:      a[pkcs11.CKA_ID],
+		Value:   unpad(a[pkcs11.CKA_VALUE]),
+		Trusted: a.bool(pkcs11.CKA_TRUSTED),
+	}, err
+}
+
+// Create writes a certificate. CKA_TRUSTED can be set at this moment only.
+func (o officer) Create(t CertificateTemplate) (Certificate, error) {
+	required, err := requiredAttributes(t)
+	if err != nil {
+		return Certificate{}, err
+	}
+	h, err := o.session.raw.CreateObject(o.session.handle, slices.Concat(required, []*pkcs11.Attribute{
+		pkcs11.NewAttribute(pkcs11.CKA_PRIVATE, false),
+		pkcs11.NewAttribute(pkcs11.CKA_TRUSTED, true),
+	}))
+	if err != nil {
+		return Certificate{}, wrap("C_CreateObject", err)
+	}
+	return o.read(h)
+}
+
+// Destroy removes an object.
+func (o officer) Destroy(object Object) error {
+	return wrap("C_DestroyObject", o.session.raw.DestroyObject(o.session.handle, pkcs11.ObjectHandle(object.handle)))
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+//go:build unix && cgo
+
+package p11_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hsmtls/hsmtls-go/internal/hsmtest/faultp11"
+	"github.com/hsmtls/hsmtls-go/internal/p11"
+)
+
+// TestStart counts the module calls of opening a token, of finding a key and of
+// the first signature. The slots are listed twice, by crypto11 and here, with two
+// calls each; beside the token SoftHSM has a blank one, which is asked who it is.
+func TestStart(t *testing.T) {
+	t.Parallel()
+	m := faultp11.New(t)
+	cfg := faultConfig(t, m)
+	first := open(t, cfg)
+	key := generate(t, first, p11.P256)
+	require.NoError(t, first.Close())
+
+	m.ResetCalls()
+	token := open(t, cfg)
+	require.Equal(t, map[string]int{
+		"C_Initialize": 2, "C_GetSlotList": 4, "C_GetTokenInfo": 3, "C_GetMechanismList": 2, "C_OpenSession": 2, "C_Login": 1,
+	}, m.CallTable())
+
+	m.ResetCalls()
+	keys, err := token.Keys(t.Context(), p11.Filter{ID: key.ID})
+	require.NoError(t, err)
+	require.Len(t, keys, 1)
+	m.ResetCalls()
+	signer, err := token.Signer(t.Context(), key.ID, keys[0].Public)
+	require.NoError(t, err)
+	require.Zero(t, m.Total(), "the key was found before")
+	requireSigns(t, signer)
+	require.Equal(t, map[string]int{"C_SignInit": 1, "C_Sign": 1}, m.CallTable())
+}
+
+// TestSlowTokenGetsAllSessions: a token that is waited for is given as many
+// signatures as there are sessions, one that computes is not.
+func TestSlowTokenGetsAllSessions(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(c *p11.Config) { c.Sessions = 0 })
+	b.Delay("C_Sign", 50*time.Millisecond)
+	done := make(chan error)
+	const callers = 8
+	for range callers {
+		go func() {
+			var err error
+			for range 4 {
+				if e := b.sign(t.Context()); e != nil {
+					err = e
+				}
+			}
+			done <- err
+		}()
+	}
+	for range callers {
+		require.NoError(t, <-done)
+	}
+	require.Equal(t, callers, b.MaxInFlight("C_Sign"))
+	require.Zero(t, b.Misuse())
+}
