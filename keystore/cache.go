@@ -18,6 +18,8 @@ type cache struct {
 	epoch   uint64 // counts what made kept identities doubtful
 	kept    map[string]*Identity
 	flights map[string]*flight
+
+	watchers watchers // told of what drop and Refresh did
 }
 
 // A flight is a resolution under way.
@@ -99,6 +101,11 @@ func (c *cache) now() uint64 {
 
 // drop forgets everything, also what is being resolved.
 func (c *cache) drop() {
+	c.forget()
+	c.watchers.tell()
+}
+
+func (c *cache) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.epoch++
@@ -129,8 +136,10 @@ func (c *cache) aliases() []string {
 // Refresh resolves every identity that is kept again, so that what another
 // process has written comes into use. An identity that is gone or has become
 // wrong is forgotten; one that could not be looked at, because the token does
-// not answer, is kept. The error joins an [*Error] for each of either sort.
+// not answer, is kept. The error joins an [*Error] for each of either sort. At the
+// end it tells those who [Store.Watch].
 func (s *Store) Refresh(ctx context.Context) error {
+	defer s.cache.watchers.tell()
 	var errs []error
 	for _, alias := range s.cache.aliases() {
 		epoch := s.cache.now()

@@ -29,8 +29,9 @@ type Request struct {
 // parsed and verified before it is returned. Errors are those of Key.
 func (s *Store) CSR(ctx context.Context, alias string, r Request) (_ []byte, err error) {
 	defer wrap(&err, "request certificate for", alias)
-	if len(r.Subject.ToRDNSequence()) == 0 && len(r.DNSNames)+len(r.IPAddresses)+len(r.URIs) == 0 {
-		return nil, errors.New("the request has neither a subject nor a name")
+	template, err := r.template()
+	if err != nil {
+		return nil, err
 	}
 	if err := s.ready(ctx, alias); err != nil {
 		return nil, err
@@ -39,13 +40,24 @@ func (s *Store) CSR(ctx context.Context, alias string, r Request) (_ []byte, err
 	if err != nil {
 		return nil, err
 	}
-	template := &x509.CertificateRequest{
-		Subject:            r.Subject,
-		DNSNames:           r.DNSNames,
-		IPAddresses:        r.IPAddresses,
-		URIs:               r.URIs,
-		SignatureAlgorithm: key.schemes[0].x509,
+	return signRequest(template, key)
+}
+
+func (r Request) template() (*x509.CertificateRequest, error) {
+	if len(r.Subject.ToRDNSequence()) == 0 && len(r.DNSNames)+len(r.IPAddresses)+len(r.URIs) == 0 {
+		return nil, errors.New("the request has neither a subject nor a name")
 	}
+	return &x509.CertificateRequest{
+		Subject:     r.Subject,
+		DNSNames:    r.DNSNames,
+		IPAddresses: r.IPAddresses,
+		URIs:        r.URIs,
+	}, nil
+}
+
+// signRequest has the token sign a request, with what it can.
+func signRequest(template *x509.CertificateRequest, key *Key) ([]byte, error) {
+	template.SignatureAlgorithm = key.schemes[0].x509
 	der, err := x509.CreateCertificateRequest(rand.Reader, template, key)
 	if err != nil {
 		return nil, err

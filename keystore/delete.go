@@ -6,6 +6,7 @@ package keystore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hsmtls/hsmtls-go/internal/p11"
@@ -29,7 +30,23 @@ func (s *Store) DeleteKey(ctx context.Context, alias string) (err error) {
 	if err := s.unused(ctx, k); err != nil {
 		return err
 	}
-	return s.device.Destroy(ctx, k.Objects()...)
+	return s.destroyKey(ctx, k)
+}
+
+// destroyKey destroys the private half, from which moment the key is gone, then
+// what is left of the pair, which is what an interruption leaves.
+func (s *Store) destroyKey(ctx context.Context, k p11.Key) error {
+	err := s.device.Destroy(ctx, k.Objects()...)
+	left, look := s.device.Keys(ctx, p11.Filter{Label: k.Label, ID: k.ID})
+	switch {
+	case look != nil:
+		return also(look, err)
+	case len(left) == 0 && err != nil && len(k.ID) > 0:
+		return s.discard(ctx, k.ID) // the other half
+	case err == nil && slices.ContainsFunc(left, func(o p11.Key) bool { return o.Object == k.Object }):
+		return fmt.Errorf("%w: the key is still there", ErrNotStored)
+	}
+	return err
 }
 
 // unused fails if something on the token needs the key. A key without CKA_ID
@@ -73,10 +90,23 @@ func (s *Store) DeleteCertificate(ctx context.Context, alias string) (err error)
 		return err
 	}
 	defer s.cache.drop()
-	if err := s.device.Destroy(ctx, append(superseded, c.Object)...); err != nil {
-		return err
+	// The one that counts goes last: until then it is found.
+	for _, c := range append(superseded, c) {
+		if err := s.remove(ctx, c); err != nil {
+			return err
+		}
 	}
-	if err := s.tidy(ctx, alias); err != nil {
+	left, err := s.candidates(ctx, alias)
+	if err == nil && slices.ContainsFunc(left, func(o p11.Certificate) bool { return o.Object == c.Object }) {
+		return fmt.Errorf("%w: the certificate is still there", ErrNotStored)
+	}
+	if err == nil {
+		err = s.removeNotes(ctx, alias, nil)
+	}
+	if err == nil {
+		err = s.sweep(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("the certificate is deleted, but not all that went with it: %w", err)
 	}
 	return nil

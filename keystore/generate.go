@@ -4,19 +4,25 @@
 package keystore
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"fmt"
 
 	"github.com/hsmtls/hsmtls-go/internal/p11"
 )
 
 // idLen is the length of the CKA_ID of a key pair, that of a SHA-1 based key id,
-// which every tool shows well.
-const idLen = 20
+// which every tool shows well. The last bytes are a check on the others, by which
+// this package knows what it has made.
+const (
+	idLen   = 20
+	idCheck = 8
+)
 
 // Generate makes a key pair inside the token under a key alias and returns the
 // private key. The private key can sign and do nothing else, and can never
@@ -101,6 +107,7 @@ func (s *Store) add(ctx context.Context, alias string, make func(p11.KeyTemplate
 	if err == nil {
 		var key *Key
 		if key, err = s.accept(ctx, alias, made, rules); err == nil {
+			s.clearHalves(ctx, alias)
 			return key, nil
 		}
 	}
@@ -118,6 +125,15 @@ func (s *Store) discard(ctx context.Context, id []byte) error {
 	}
 	for _, k := range found {
 		if err := s.device.Destroy(ctx, k.Objects()...); err != nil {
+			return err
+		}
+	}
+	halves, err := s.device.PublicKeys(ctx, p11.Filter{ID: id})
+	if err != nil {
+		return err
+	}
+	for _, h := range halves {
+		if err := s.device.Destroy(ctx, h.Object); err != nil {
 			return err
 		}
 	}
@@ -141,7 +157,17 @@ func (s *Store) accept(ctx context.Context, alias string, made p11.Key, rules fu
 }
 
 func newID() []byte {
-	id := make([]byte, idLen)
+	id := make([]byte, idLen-idCheck, idLen)
 	rand.Read(id) //nolint:errcheck // never fails, by its documentation
-	return id
+	return append(id, checkOf(id)...)
+}
+
+func checkOf(id []byte) []byte {
+	sum := sha256.Sum256(append([]byte("hsmtls-key-1:"), id...))
+	return sum[:idCheck]
+}
+
+// isKeyID reports whether a CKA_ID is one that newID has made.
+func isKeyID(id []byte) bool {
+	return len(id) == idLen && bytes.Equal(id[idLen-idCheck:], checkOf(id[:idLen-idCheck]))
 }

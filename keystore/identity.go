@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"slices"
 
 	names "github.com/hsmtls/hsmtls-go/internal/alias"
 	"github.com/hsmtls/hsmtls-go/internal/p11"
@@ -144,7 +145,8 @@ type IdentityInfo struct {
 }
 
 // Identities lists the certificates that have the CKA_ID of a private key, and
-// those marked as the token owner's that have not, in no particular order. It
+// those marked as the token owner's that have not, in no particular order. What
+// an interrupted replacement has left is not among them: see [Store.Leftovers]. It
 // reads every certificate and private key of the token.
 func (s *Store) Identities(ctx context.Context) (_ []IdentityInfo, err error) {
 	defer wrap(&err, "list identities", "")
@@ -159,6 +161,10 @@ func (s *Store) Identities(ctx context.Context) (_ []IdentityInfo, err error) {
 	if err != nil {
 		return nil, err
 	}
+	superseded, _ := interrupted(all)
+	all = slices.DeleteFunc(all, func(c p11.Certificate) bool {
+		return slices.ContainsFunc(superseded, func(o p11.Certificate) bool { return o.Object == c.Object })
+	})
 	token := inventory{keys: keys, certificates: all, issuers: among(all)}
 	var infos []IdentityInfo
 	for _, c := range all {

@@ -37,7 +37,8 @@ func afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
 //
 // The issuers are written first and the leaf last, each is read back and
 // compared, and the identity is resolved; if anything fails, what was written
-// is removed. A process that dies in between leaves issuers that nothing uses.
+// is removed. A process that dies in between leaves issuers that nothing uses:
+// see [Store.Clean].
 func (s *Store) Inject(ctx context.Context, alias, keyAlias string, chain []*x509.Certificate) (err error) {
 	defer wrap(&err, "inject", alias)
 	return s.inject(ctx, alias, keyAlias, chain, checkLeaf)
@@ -94,7 +95,7 @@ func (s *Store) taken(ctx context.Context, alias string, key *Key, chain []*x509
 
 // create writes a new identity and withdraws it unless it is found as meant.
 func (s *Store) create(ctx context.Context, alias string, key *Key, chain []*x509.Certificate) (err error) {
-	d := draft{device: s.device}
+	d := draft{store: s}
 	defer func() {
 		if err != nil {
 			err = also(err, d.withdraw(ctx))
@@ -104,6 +105,9 @@ func (s *Store) create(ctx context.Context, alias string, key *Key, chain []*x50
 		return err
 	}
 	if err := d.write(ctx, leafTemplate(alias, key, chain[0])); err != nil {
+		return err
+	}
+	if err := d.settle(ctx, chain[0]); err != nil {
 		return err
 	}
 	found, err := s.device.Certificates(ctx, p11.Filter{Label: alias})
@@ -176,59 +180,4 @@ func (s *Store) crossSigned(ctx context.Context, c *x509.Certificate) error {
 		}
 	}
 	return nil
-}
-
-// A draft is what one operation has written so far, or may have.
-type draft struct {
-	device p11.Token
-	made   []p11.Certificate
-}
-
-// write creates an object and reads it back.
-func (d *draft) write(ctx context.Context, t p11.CertificateTemplate) error {
-	made, err := d.device.CreateCertificate(ctx, t)
-	if err != nil {
-		// A token may have written it and failed to say so.
-		d.made = append(d.made, p11.Certificate{Label: t.Label, ID: t.ID, Value: t.Value})
-		return err
-	}
-	d.made = append(d.made, made)
-	found, err := d.find(ctx, made)
-	if err == nil && len(found) == 0 {
-		err = fmt.Errorf("%w: certificate %q is not there", ErrNotStored, t.Label)
-	}
-	return err
-}
-
-// find returns the objects that are like c in name and content.
-func (d *draft) find(ctx context.Context, c p11.Certificate) ([]p11.Certificate, error) {
-	found, err := d.device.Certificates(ctx, p11.Filter{Label: c.Label, ID: c.ID})
-	return slices.DeleteFunc(found, func(f p11.Certificate) bool { return !bytes.Equal(f.Value, c.Value) }), err
-}
-
-// withdraw removes what was written, the last first, also when ctx has ended.
-// It stops where something cannot be removed, because what was written before
-// may give sense to it.
-func (d *draft) withdraw(ctx context.Context) error {
-	ctx, cancel := afterwards(ctx)
-	defer cancel()
-	for _, c := range slices.Backward(d.made) {
-		if err := d.remove(ctx, c); err != nil {
-			return fmt.Errorf("certificate %q could not be removed again: %w", c.Label, err)
-		}
-	}
-	return nil
-}
-
-// remove destroys one object, looking for it if its handle is not known or not
-// good any more. What is not there need not be removed.
-func (d *draft) remove(ctx context.Context, c p11.Certificate) error {
-	if c.Object != (p11.Object{}) && d.device.Destroy(ctx, c.Object) == nil {
-		return nil
-	}
-	found, err := d.find(ctx, c)
-	if err != nil || len(found) == 0 {
-		return err
-	}
-	return d.device.Destroy(ctx, found[0].Object) // one only: a second is somebody else's
 }

@@ -6,6 +6,7 @@ package keystore
 import (
 	"context"
 	"crypto/x509"
+	"slices"
 
 	names "github.com/hsmtls/hsmtls-go/internal/alias"
 	"github.com/hsmtls/hsmtls-go/internal/p11"
@@ -56,24 +57,85 @@ func (s *Store) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, o := range unneeded(objects) {
-		if err := s.device.Destroy(ctx, o); err != nil {
+	rest := unneeded(objects)
+	for _, o := range rest {
+		if err := s.remove(ctx, o); err != nil {
+			return err
+		}
+	}
+	return s.giveBack(ctx, rest)
+}
+
+// giveBack writes those of the removed issuers again that are needed after all.
+// Another process may have found them there, and written its certificate after
+// they were judged; it looks for them once more then, so that one of the two
+// notices.
+func (s *Store) giveBack(ctx context.Context, removed []p11.Certificate) error {
+	if !slices.ContainsFunc(removed, func(c p11.Certificate) bool { return names.IsIssuerID(c.ID) }) {
+		return nil
+	}
+	objects, err := s.device.Certificates(ctx, p11.Filter{})
+	if err != nil {
+		return err
+	}
+	for _, c := range missed(removed, objects) {
+		cert, err := x509.ParseCertificate(c.Value)
+		if err != nil {
+			return err
+		}
+		if _, err := s.device.CreateCertificate(ctx, issuerTemplate(cert)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// unneeded returns the issuers that signed nothing that stays.
-func unneeded(objects []p11.Certificate) (rest []p11.Object) {
-	var stay []*x509.Certificate
-	waiting := map[p11.Object]*x509.Certificate{}
+// missed returns the removed issuers without which a chain ends too early. The
+// issuer of one that is missed may be missed itself.
+func missed(removed, objects []p11.Certificate) (again []p11.Certificate) {
+	here := parsed(objects)
+	for found := true; found; {
+		found = false
+		for _, c := range removed {
+			cert, err := x509.ParseCertificate(c.Value)
+			if err == nil && names.IsIssuerID(c.ID) && !slices.ContainsFunc(here, cert.Equal) && lacks(here, cert) {
+				again = append(again, c)
+				here = append(here, cert)
+				found = true
+			}
+		}
+	}
+	return again
+}
+
+// lacks reports whether issuer has signed one of the certificates, and none of
+// them has signed the same one.
+func lacks(certs []*x509.Certificate, issuer *x509.Certificate) bool {
+	return slices.ContainsFunc(certs, func(c *x509.Certificate) bool {
+		return issued(issuer, c) && !slices.ContainsFunc(certs, func(o *x509.Certificate) bool { return issued(o, c) })
+	})
+}
+
+// parsed returns the certificates that have to do with identities.
+func parsed(objects []p11.Certificate) (certs []*x509.Certificate) {
 	for _, o := range objects {
+		if cert, err := x509.ParseCertificate(o.Value); err == nil && !names.IsTrustID(o.ID) {
+			certs = append(certs, cert)
+		}
+	}
+	return certs
+}
+
+// unneeded returns the issuers that signed nothing that stays.
+func unneeded(objects []p11.Certificate) (rest []p11.Certificate) {
+	var stay []*x509.Certificate
+	waiting := map[int]*x509.Certificate{}
+	for i, o := range objects {
 		cert, err := x509.ParseCertificate(o.Value)
 		switch {
 		case err != nil || names.IsTrustID(o.ID):
 		case names.IsIssuerID(o.ID):
-			waiting[o.Object] = cert
+			waiting[i] = cert
 		default:
 			stay = append(stay, cert)
 		}
@@ -81,15 +143,15 @@ func unneeded(objects []p11.Certificate) (rest []p11.Object) {
 	for len(stay) > 0 {
 		c := stay[0]
 		stay = stay[1:]
-		for o, issuer := range waiting {
+		for i, issuer := range waiting {
 			if issued(issuer, c) {
 				stay = append(stay, issuer)
-				delete(waiting, o)
+				delete(waiting, i)
 			}
 		}
 	}
-	for o := range waiting {
-		rest = append(rest, o)
+	for i := range waiting {
+		rest = append(rest, objects[i])
 	}
 	return rest
 }

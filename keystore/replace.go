@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
+	"slices"
 
 	"github.com/hsmtls/hsmtls-go/internal/p11"
 )
@@ -31,23 +32,33 @@ func noteID(alias string) []byte {
 func isNoteID(id []byte) bool { return bytes.HasPrefix(id, []byte(noteIDMark)) }
 
 // noted returns that one of several candidates for an alias of which there is a
-// note. They must be bound to one key: a note can settle no other question.
+// note.
 func (s *Store) noted(ctx context.Context, alias string, candidates []p11.Certificate) (chosen p11.Certificate, ok bool, err error) {
 	notes, err := s.device.Certificates(ctx, p11.Filter{ID: noteID(alias)})
-	if err != nil || len(notes) != 1 {
+	if err != nil {
 		return p11.Certificate{}, false, err
+	}
+	chosen, ok = settles(notes, candidates)
+	return chosen, ok, nil
+}
+
+// settles returns the certificate that the only note says counts. The candidates
+// must be bound to one key: a note can settle no other question.
+func settles(notes, candidates []p11.Certificate) (chosen p11.Certificate, ok bool) {
+	if len(notes) != 1 {
+		return p11.Certificate{}, false
 	}
 	n := 0
 	for _, c := range candidates {
 		if !bytes.Equal(c.ID, candidates[0].ID) {
-			return p11.Certificate{}, false, nil
+			return p11.Certificate{}, false
 		}
 		if bytes.Equal(c.Value, notes[0].Value) {
 			chosen = c
 			n++
 		}
 	}
-	return chosen, n == 1, nil
+	return chosen, n == 1
 }
 
 // Replace gives an identity another chain, with the same private key. The
@@ -95,12 +106,7 @@ func (s *Store) Replace(ctx context.Context, alias string, chain []*x509.Certifi
 	if err := s.supplant(ctx, old, key, chain); err != nil {
 		return err
 	}
-	if !holds(old.Certificate, chain[0]) {
-		if err := s.device.Destroy(ctx, old.Object); err != nil {
-			return err
-		}
-	}
-	return s.tidy(ctx, alias)
+	return s.finish(ctx, alias, chain[0])
 }
 
 // settle resolves an alias and finishes a replacement that was interrupted.
@@ -113,28 +119,78 @@ func (s *Store) settle(ctx context.Context, alias string) (leaf, error) {
 	if err != nil {
 		return leaf{}, err
 	}
-	if err := s.device.Destroy(ctx, superseded...); err != nil {
+	if err := s.retire(ctx, superseded); err != nil {
 		return leaf{}, err
 	}
-	return l, s.removeNotes(ctx, alias)
+	return l, s.removeNotes(ctx, alias, nil)
 }
 
-// tidy removes what has lost its purpose with the old certificate.
-func (s *Store) tidy(ctx context.Context, alias string) error {
-	if err := s.removeNotes(ctx, alias); err != nil {
+// finish removes what has lost its purpose with the certificate that was
+// replaced. It looks again which one counts, because another process may have
+// finished this replacement, or made the next.
+func (s *Store) finish(ctx context.Context, alias string, renewed *x509.Certificate) error {
+	chosen, superseded, err := s.choose(ctx, alias)
+	if err != nil {
+		return err
+	}
+	if holds(chosen, renewed) {
+		if err := s.retire(ctx, superseded); err != nil {
+			return err
+		}
+	}
+	if err := s.removeNotes(ctx, alias, renewed); err != nil {
 		return err
 	}
 	return s.sweep(ctx)
 }
 
-// removeNotes removes what says which certificate of an alias counts.
-func (s *Store) removeNotes(ctx context.Context, alias string) error {
+// retire removes certificates that do not count any more, beside one that does.
+// While they are there the note has to stay. That one may have been taken back
+// meanwhile by the process that wrote it: then the old one is written again.
+func (s *Store) retire(ctx context.Context, superseded []p11.Certificate) error {
+	for _, c := range superseded {
+		if err := s.remove(ctx, c); err != nil {
+			return err
+		}
+	}
+	if len(superseded) == 0 {
+		return nil
+	}
+	left, err := s.candidates(ctx, superseded[0].Label)
+	if err != nil {
+		return err
+	}
+	for _, c := range left {
+		if slices.ContainsFunc(superseded, func(o p11.Certificate) bool { return o.Object == c.Object }) {
+			return fmt.Errorf("%w: a certificate that was removed is still there", ErrNotStored)
+		}
+	}
+	return s.restore(ctx, superseded[0])
+}
+
+// restore writes a certificate again whose alias leads nowhere any more.
+func (s *Store) restore(ctx context.Context, c p11.Certificate) error {
+	left, err := s.candidates(ctx, c.Label)
+	if err != nil || len(left) > 0 {
+		return err
+	}
+	t := p11.CertificateTemplate{Label: c.Label, ID: c.ID, Value: c.Value, Category: c.Category, Private: c.Private}
+	_, err = s.device.CreateCertificate(ctx, t)
+	return err
+}
+
+// removeNotes removes what says which certificate of an alias counts: the note
+// of one certificate, or all if that is nil.
+func (s *Store) removeNotes(ctx context.Context, alias string, of *x509.Certificate) error {
 	notes, err := s.device.Certificates(ctx, p11.Filter{ID: noteID(alias)})
 	if err != nil {
 		return err
 	}
 	for _, n := range notes {
-		if err := s.device.Destroy(ctx, n.Object); err != nil {
+		if of != nil && !holds(n, of) {
+			continue
+		}
+		if err := s.remove(ctx, n); err != nil {
 			return err
 		}
 	}
@@ -144,16 +200,19 @@ func (s *Store) removeNotes(ctx context.Context, alias string) error {
 // supplant makes the alias lead to the new chain, or leaves it as it was. The
 // old certificate stays where it is.
 func (s *Store) supplant(ctx context.Context, old leaf, key *Key, chain []*x509.Certificate) (err error) {
-	d := draft{device: s.device}
+	d := draft{store: s}
 	defer func() {
 		if err != nil {
-			err = also(err, d.withdraw(ctx))
+			err = also(err, s.takeBack(ctx, &d, old))
 		}
 	}()
 	if err := s.writeIssuers(ctx, &d, chain[1:]); err != nil {
 		return err
 	}
 	if holds(old.Certificate, chain[0]) {
+		if err := d.settle(ctx, chain[0]); err != nil {
+			return err
+		}
 		return s.confirm(ctx, old.Label, chain)
 	}
 	if err := d.write(ctx, noteTemplate(old.Label, chain[0])); err != nil {
@@ -162,7 +221,21 @@ func (s *Store) supplant(ctx context.Context, old leaf, key *Key, chain []*x509.
 	if err := d.write(ctx, leafTemplate(old.Label, key, chain[0])); err != nil {
 		return err
 	}
+	if err := d.settle(ctx, chain[0]); err != nil {
+		return err
+	}
 	return s.confirm(ctx, old.Label, chain)
+}
+
+// takeBack withdraws a replacement. Another process that has found it finished
+// may have removed the old certificate for it.
+func (s *Store) takeBack(ctx context.Context, d *draft, old leaf) error {
+	if err := d.withdraw(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := afterwards(ctx)
+	defer cancel()
+	return s.restore(ctx, old.Certificate)
 }
 
 func noteTemplate(alias string, cert *x509.Certificate) p11.CertificateTemplate {

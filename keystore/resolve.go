@@ -126,7 +126,7 @@ func parseLeaf(object p11.Certificate) (leaf, error) {
 // interrupted replacement has left beside it. None, or two without a note, are
 // looked for again: a replacement may have removed the old certificate between
 // the token's finding it and reading it, or the note after the two were seen.
-func (s *Store) choose(ctx context.Context, alias string) (c p11.Certificate, superseded []p11.Object, err error) {
+func (s *Store) choose(ctx context.Context, alias string) (c p11.Certificate, superseded []p11.Certificate, err error) {
 	for try := 1; ; try++ {
 		found, err := s.candidates(ctx, alias)
 		switch {
@@ -151,10 +151,10 @@ func (s *Store) choose(ctx context.Context, alias string) (c p11.Certificate, su
 	}
 }
 
-func allBut(chosen p11.Certificate, found []p11.Certificate) (rest []p11.Object) {
+func allBut(chosen p11.Certificate, found []p11.Certificate) (rest []p11.Certificate) {
 	for _, c := range found {
 		if c.Object != chosen.Object {
-			rest = append(rest, c.Object)
+			rest = append(rest, c)
 		}
 	}
 	return rest

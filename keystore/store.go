@@ -35,13 +35,25 @@
 // several identities with one key it shows one, which cannot be chosen, and hides
 // the others without a word. Give identities that Java is to use keys of their own.
 //
+// # Interruptions
+//
+// A process may die at any moment: what is found under every alias afterwards is
+// what was found before its operation, or what the operation was to bring about.
+// What else it has left on the token is harmless, listed by [Store.Leftovers] and
+// removed by [Store.Clean].
+//
 // # Two writers
 //
 // One Store does one write at a time. Different Stores and processes may read at
-// any time, but should write in turns: of two that inject under one alias at the
-// same moment at most one succeeds, and a Replace or DeleteCertificate that clears
-// away issuers which nothing needs yet makes an Inject elsewhere fail; two that
-// replace or delete the same identity at the same moment may leave it ambiguous.
+// any time. There is no lock between processes, since PKCS#11 has none: writers
+// look again after they have written. Of two that inject or generate under one
+// alias at the same moment at most one succeeds, and both may fail; of two that
+// replace one identity, the last counts, or both fail and the old one stays; an
+// issuer that is removed while somebody comes to need it is written again, or
+// that Inject fails. Not noticed is an Inject while DeleteKey destroys the key
+// of it, which leaves a certificate without key ([ErrMismatch]), and a process
+// that is killed while another one replaces the same identity, which may leave it
+// [ErrAmbiguous]. Where that matters, writers should take turns.
 package keystore
 
 import (
