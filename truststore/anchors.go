@@ -4,6 +4,7 @@
 package truststore
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"slices"
 )
@@ -27,12 +28,23 @@ type anchors struct {
 	pool    *x509.CertPool
 	all     []*x509.Certificate
 	pairing map[string]bool // by DER
+
+	onToken []TokenAnchor // those of all that are on the token, and owner roots
+	missing [][sha256.Size]byte
 }
 
 func (a Anchors) checked() (*anchors, error) {
+	if whole(slices.Concat(a.Acquirer, a.Vendor, a.Pairing)) != nil {
+		return nil, ErrNoAnchors
+	}
+	return a.each()
+}
+
+// each checks anchors that may be none.
+func (a Anchors) each() (*anchors, error) {
 	full := slices.Concat(a.Acquirer, a.Vendor)
 	all := slices.Concat(full, a.Pairing)
-	if whole(all) != nil {
+	if slices.Contains(all, nil) {
 		return nil, ErrNoAnchors
 	}
 	for _, c := range all {

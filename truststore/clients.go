@@ -11,6 +11,8 @@ import (
 	"errors"
 	"strings"
 	"sync/atomic"
+
+	"github.com/hsmtls/hsmtls-go/internal/alias"
 )
 
 // clientPrefix begins the alias of a paired system's certificate. Sixteen digits
@@ -47,7 +49,7 @@ func (c *Clients) Add(ctx context.Context, posID string, chain []*x509.Certifica
 	if whole(chain) != nil || c.Store == nil || c.Store.anchors == nil {
 		return &Error{Op: "add client", Err: errors.New("certificate or store is missing")}
 	}
-	_, err := c.Store.Inject(ctx, clientAlias(chain[0]), c.Store.anchors.cut(chain)...)
+	_, err := c.Store.Inject(ctx, clientAlias(chain[0]), c.Store.snapshot().anchors.cut(chain)...)
 	return err
 }
 
@@ -64,8 +66,8 @@ func (c *Clients) Remove(ctx context.Context, cert *x509.Certificate) error {
 	return err
 }
 
-// Clients returns the certificates on the list that are still good, in no
-// particular order. It does not reach the token. The slice must not be modified.
+// Clients returns the certificates on the list that were good when the token was
+// last read, in no particular order. It does not reach the token. The slice must not be modified.
 func (c *Clients) Clients() []*x509.Certificate {
 	if c.Store == nil {
 		return nil
@@ -82,4 +84,23 @@ func (c *Clients) Clients() []*x509.Certificate {
 	}
 	c.last.Store(list)
 	return list.certs
+}
+
+// Expired returns the certificates that have been on the list and are out of date,
+// as of the last reading of the token, sorted. They are trusted for nothing, and
+// stay on the token until they are removed. Nothing but their dates and marks is
+// looked at any more: who has issued them may be gone. It does not reach the token.
+func (c *Clients) Expired() []*x509.Certificate {
+	if c.Store == nil || c.Store.now == nil {
+		return nil
+	}
+	at := c.Store.now()
+	var certs []*x509.Certificate
+	for _, r := range c.Store.snapshot().rejected {
+		listed := r.Certificate != nil && r.Label == clientAlias(r.Certificate) && alias.IsTrustID(r.ID)
+		if listed && at.After(r.Certificate.NotAfter) {
+			certs = append(certs, r.Certificate)
+		}
+	}
+	return distinct(certs)
 }

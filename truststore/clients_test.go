@@ -66,6 +66,41 @@ func TestClients(t *testing.T) {
 	require.ErrorIs(t, err, ErrUntrusted)
 }
 
+func TestClientsExpired(t *testing.T) {
+	t.Parallel()
+	root := testpki.NewRoot("pairing root")
+	ca := root.NewIntermediate("pairing CA")
+	tok, now := hsmtest.Token(t), time.Now()
+	s, err := Open(t.Context(), tok, Config{Anchors: Anchors{Pairing: certs(root.Certificate)}, Now: func() time.Time { return now }})
+	require.NoError(t, err)
+	c := &Clients{Store: s}
+	one, two := till(ca, "1"), till(ca, "2")
+	require.NoError(t, c.Add(t.Context(), "1", one))
+	require.NoError(t, c.Add(t.Context(), "2", two))
+	_, err = s.Inject(t.Context(), "somebody", till(ca, "3")...)
+	require.NoError(t, err)
+	require.Empty(t, c.Expired())
+
+	now = latestEnd(one[0], two[0]).Add(time.Second)
+	require.NoError(t, s.Refresh(t.Context()))
+	require.Empty(t, c.Clients())
+	require.Equal(t, distinct(certs(one[0], two[0])), c.Expired())
+	require.NoError(t, c.Remove(t.Context(), one[0]))
+	require.Equal(t, certs(two[0]), c.Expired())
+
+	now = two[0].NotAfter
+	require.NoError(t, s.Refresh(t.Context()))
+	require.Equal(t, certs(two[0]), c.Clients(), "the clock was wrong")
+	require.Empty(t, c.Expired())
+}
+
+func latestEnd(a, b *x509.Certificate) time.Time {
+	if a.NotAfter.After(b.NotAfter) {
+		return a.NotAfter
+	}
+	return b.NotAfter
+}
+
 func TestClientsIncomplete(t *testing.T) {
 	t.Parallel()
 	chain := till(testpki.NewRoot("root"), "1")
@@ -74,6 +109,7 @@ func TestClientsIncomplete(t *testing.T) {
 		require.Error(t, c.Remove(t.Context(), chain[0]))
 		require.Error(t, c.Remove(t.Context(), nil))
 		require.Empty(t, c.Clients())
+		require.Empty(t, c.Expired())
 	}
 	s := &Store{anchors: &anchors{}}
 	require.Error(t, (&Clients{Store: s}).Add(t.Context(), "1", nil))

@@ -23,6 +23,11 @@ type Entry struct {
 	// last. Empty if the entry is an anchor itself.
 	Issuers []*x509.Certificate
 
+	// Endorsers vouch for an entry that was injected with [Store.InjectEndorsed]:
+	// the certificate that has signed the endorsement first, the anchor last.
+	// Issuers is empty then.
+	Endorsers []*x509.Certificate
+
 	// Usages are what the entry is good for, as it and its issuers allow:
 	// serverAuth, clientAuth, or both.
 	Usages []x509.ExtKeyUsage

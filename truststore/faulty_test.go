@@ -64,6 +64,27 @@ func (f *faulty) Certificates(ctx context.Context, filter p11.Filter) ([]p11.Cer
 	return found, err
 }
 
+func (f *faulty) CertificateObjects(ctx context.Context) ([]p11.Object, error) {
+	if err := f.call(); err != nil {
+		return nil, err
+	}
+	return f.device.CertificateObjects(ctx)
+}
+
+func (f *faulty) ReadCertificates(ctx context.Context, objects []p11.Object) ([]p11.Certificate, error) {
+	if err := f.call(); err != nil {
+		return nil, err
+	}
+	read, err := f.device.ReadCertificates(ctx, objects)
+	if f.seen != nil {
+		f.seen(read)
+	}
+	return read, err
+}
+
+// KeepsHandles has everything read again while somebody changes what is read.
+func (f *faulty) KeepsHandles() bool { return f.seen == nil && f.device.KeepsHandles() }
+
 func (f *faulty) Keys(ctx context.Context, filter p11.Filter) ([]p11.Key, error) {
 	if err := f.call(); err != nil {
 		return nil, err

@@ -4,15 +4,19 @@
 package truststore
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
-	"fmt"
+	"errors"
 	"slices"
+	"time"
 
 	"github.com/hsmtls/hsmtls-go/internal/alias"
 	"github.com/hsmtls/hsmtls-go/internal/p11"
 )
+
+// undoTime bounds the removal of what a failed write left behind, for which the
+// caller's context no longer counts.
+const undoTime = 10 * time.Second
 
 // Inject verifies chain[0] and then writes it to the token as a trusted entry
 // under name. The rest of chain are issuers that are needed to reach an anchor;
@@ -20,7 +24,7 @@ import (
 // may be among them.
 //
 // A certificate that is not good is a [*RejectedError]: no chain to an anchor,
-// out of date, for neither servers nor clients, against the profile, or
+// out of date, revoked, for neither servers nor clients, against the profile, or
 // [ErrUnrelated] to the others. An alias is the name of one certificate object
 // on the token, whether that is an identity or an entry, and a certificate is an
 // entry once: [ErrExists]. The same certificate under the same alias again
@@ -28,8 +32,14 @@ import (
 //
 // Nothing is written before everything is checked. What is written is read back
 // and compared: [ErrNotStored]. A device error, or a cancelled context, leaves
-// the store as it was. Inject calls the token five to seven times, and up to
-// three times more for each issuer.
+// the store as it was. The entry is written last, so that a process that dies in
+// between leaves at most issuers that prove nothing: see [Store.Clean].
+//
+// On a token that never reuses the handle of an object, Inject calls the token four
+// times: it lists the objects, writes, lists them again and reads the new one. With
+// issuers that are not there yet it is once more for each, and twice more. Another
+// token is asked for the alias, the certificate and each issuer where that one lists.
+// Certificates longer than a page take two calls more.
 func (s *Store) Inject(ctx context.Context, name string, chain ...*x509.Certificate) (_ Entry, err error) {
 	defer wrap(&err, "inject", name)
 	if err := alias.Check(name); err != nil {
@@ -56,7 +66,7 @@ func (s *Store) admit(name string, chain []*x509.Certificate) (Entry, error) {
 	if s.device == nil {
 		return Entry{}, p11.ErrClosed
 	}
-	e, err := proof(chain[0], s.snapshot().issuers.above(chain), s.anchors, s.now())
+	e, err := proof(chain[0], s.snapshot().issuers.above(chain), s.snapshot().anchors, s.now())
 	if err != nil {
 		return Entry{}, err
 	}
@@ -66,55 +76,57 @@ func (s *Store) admit(name string, chain []*x509.Certificate) (Entry, error) {
 		}
 	}
 	e.Alias = name
-	return e, nil
+	return s.snapshot().standing(e, s.snapshot().revocations, chain, s.now())
 }
 
 // write brings an entry and its issuers to the token, unless they are there.
 func (s *Store) write(ctx context.Context, e Entry) (_ Entry, err error) {
-	w := writer{device: s.device}
+	w := writer{store: s}
 	defer func() {
 		if err != nil {
-			w.undo(ctx)
+			err = errors.Join(err, w.undo(ctx))
 		}
 	}()
-	if err := s.unclaimed(ctx, e); err != nil {
-		return Entry{}, err
-	}
-	for _, t := range e.issuerTemplates() {
-		if _, err := w.ensure(ctx, t); err != nil {
-			return Entry{}, err
-		}
-	}
-	o, err := w.ensure(ctx, e.template())
+	there, err := s.look(ctx, e)
 	if err != nil {
 		return Entry{}, err
 	}
-	e.Private = o.Private
-	// Another process may have had the same idea meanwhile.
-	return e, s.unclaimed(ctx, e)
+	if err := there.unclaimed(e); err != nil {
+		return Entry{}, err
+	}
+	if there, err = w.keepIssuers(ctx, e, there); err != nil {
+		return Entry{}, err
+	}
+	if _, ok := there.find(e.template()); ok {
+		return there.kept(e)
+	}
+	if err := w.create(ctx, e.template()); err != nil {
+		return Entry{}, err
+	}
+	if err := w.settle(ctx, e.Certificate); err != nil {
+		return Entry{}, err
+	}
+	if there, err = s.look(ctx, e); err != nil {
+		return Entry{}, err
+	}
+	return there.kept(e)
 }
 
-// unclaimed reports whether no other object has the alias of e, and no other
-// entry its certificate.
-func (s *Store) unclaimed(ctx context.Context, e Entry) error {
-	want := e.template()
-	named, err := s.device.Certificates(ctx, p11.Filter{Label: want.Label})
-	if err != nil {
-		return err
+// keepIssuers writes the issuers that are missing, and looks whether they are kept:
+// an entry must not be there without them.
+func (w *writer) keepIssuers(ctx context.Context, e Entry, there index) (index, error) {
+	missing := there.missing(e)
+	if len(missing) == 0 {
+		return there, nil
 	}
-	same, err := s.device.Certificates(ctx, p11.Filter{ID: want.ID})
-	if err != nil {
-		return err
-	}
-	for _, o := range named {
-		if o.Label == want.Label && !is(o, want) {
-			return fmt.Errorf("alias is %w", ErrExists)
+	for _, t := range missing {
+		if err := w.create(ctx, t); err != nil {
+			return there, err
 		}
 	}
-	for _, o := range same {
-		if bytes.Equal(o.Value, want.Value) && !alias.IsTrustIssuerLabel(o.Label) && !is(o, want) {
-			return fmt.Errorf("certificate is %w as %q", ErrExists, o.Label)
-		}
+	there, err := w.store.look(ctx, e)
+	if err == nil && len(there.missing(e)) > 0 {
+		err = ErrNotStored
 	}
-	return nil
+	return there, err
 }

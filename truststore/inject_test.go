@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/asn1"
+	"fmt"
 	"testing"
 	"time"
 
@@ -159,23 +160,68 @@ func TestInjectIsNotStored(t *testing.T) {
 // Whichever call fails, the token has the old objects or all the new ones.
 func TestInjectFails(t *testing.T) {
 	t.Parallel()
-	a := newAcquirer()
-	f := newFaulty(t)
-	s := a.open(t, f)
-	server := a.lower.Server("host.example.com").Leaf
-	for call := 1; ; call++ {
-		require.Less(t, call, 50)
-		f.arm(call)
-		_, err := s.Inject(t.Context(), "host", a.sent(server)...)
-		if err == nil {
-			require.Greater(t, call, 10)
-			break
-		}
-		require.ErrorIs(t, err, errDevice)
-		require.Empty(t, f.labels(t), "call %d", call)
-		require.Empty(t, s.Entries())
+	for kind, seen := range tokenKinds {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			a := newAcquirer()
+			f := newFaulty(t)
+			f.seen = seen
+			s := a.open(t, f)
+			server := a.lower.Server("host.example.com").Leaf
+			for call := 1; ; call++ {
+				require.Less(t, call, 50)
+				f.arm(call)
+				_, err := s.Inject(t.Context(), "host", a.sent(server)...)
+				if err == nil {
+					require.Greater(t, call, 8)
+					break
+				}
+				require.ErrorIs(t, err, errDevice)
+				require.Empty(t, f.labels(t), "call %d", call)
+				require.Empty(t, s.Entries())
+			}
+			require.Len(t, s.Entries(), 1)
+		})
 	}
-	require.Len(t, s.Entries(), 1)
+}
+
+// tokenKinds are what there is of tokens for Inject: whether it keeps handles.
+var tokenKinds = map[string]func([]p11.Certificate){
+	"keeps handles":  nil,
+	"reuses handles": func([]p11.Certificate) {},
+}
+
+// Inject calls the token as often as its comment says.
+func TestInjectCalls(t *testing.T) {
+	t.Parallel()
+	for kind, listing := range map[string]int{"keeps handles": 1, "reuses handles": 2 + 2} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			a := newAcquirer()
+			f := newFaulty(t)
+			f.seen = tokenKinds[kind]
+			s := a.open(t, f)
+			read := 1
+			if listing > 1 { // what is asked for is read at once
+				read = 0
+			}
+			inject := func(name string, want int, chain ...*x509.Certificate) {
+				f.arm(0)
+				_, err := s.Inject(t.Context(), name, chain...)
+				require.NoError(t, err)
+				require.Equal(t, want, f.calls)
+			}
+			first := a.sent(a.lower.Server("first.example.com").Leaf)
+			inject("first", listing+2+listing+read+1+listing+read, first...)
+			inject("second", listing+1+listing+read, a.sent(a.lower.Server("second.example.com").Leaf)...)
+			inject("second", listing, s.Entries()[1].Certificate)
+			names := make([]string, 0, 60)
+			for i := range cap(names) {
+				names = append(names, fmt.Sprintf("a-host-with-a-rather-long-name-%d.example.com", i))
+			}
+			inject("long", listing+1+2+listing+read, a.sent(a.lower.Server(names...).Leaf)...)
+		})
+	}
 }
 
 // A context that ends during the write does not leave half of it.

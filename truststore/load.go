@@ -4,7 +4,6 @@
 package truststore
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/x509"
@@ -14,29 +13,24 @@ import (
 	"github.com/hsmtls/hsmtls-go/internal/p11"
 )
 
-// A found is a certificate object that says it is ours.
-type found struct {
-	p11.Certificate
-	cert *x509.Certificate
-}
-
 // A sieve sorts the objects of a token.
 type sieve struct {
 	candidates []found
 	kept       []*x509.Certificate
+	unproved   []unproved
 	rejected   []Rejected
 }
 
-// load reads the token. Being on it proves nothing, so every object is looked at
-// as if it had just come in.
-func (s *Store) load(ctx context.Context) (*snapshot, error) {
-	if s.device == nil {
-		return nil, p11.ErrClosed
-	}
-	objects, err := s.device.Certificates(ctx, p11.Filter{})
-	if err != nil {
-		return nil, err
-	}
+// An unproved candidate is one that no anchor vouches for, with the reason. It may
+// be endorsed.
+type unproved struct {
+	found
+	refusal error
+}
+
+// load decides about the objects of the token. Being on it proves nothing, so every
+// object is looked at as if it had just come in.
+func (s *Store) load(ctx context.Context, objects []found) (*snapshot, error) {
 	keys, err := s.keyIDs(ctx, objects)
 	if err != nil {
 		return nil, err
@@ -45,13 +39,22 @@ func (s *Store) load(ctx context.Context) (*snapshot, error) {
 	for _, o := range objects {
 		v.sort(o, keys)
 	}
-	entries := s.prove(&v, s.now())
-	return newSnapshot(s.anchors, v.settle(entries), v.kept, v.rejected), nil
+	from, err := s.vouchers(ctx, &v, objects)
+	if err != nil {
+		return nil, err
+	}
+	proved := s.prove(&v, from, s.now())
+	endorsed, err := s.proveEndorsed(ctx, &v, from)
+	if err != nil {
+		return nil, err
+	}
+	proved = append(proved, endorsed...)
+	return newSnapshot(from, v.settle(proved), v.kept, v.rejected), nil
 }
 
 // keyIDs returns the ids of the private keys, unless all certificates are this
 // module's and nobody needs them.
-func (s *Store) keyIDs(ctx context.Context, objects []p11.Certificate) (map[string]bool, error) {
+func (s *Store) keyIDs(ctx context.Context, objects []found) (map[string]bool, error) {
 	ids := map[string]bool{}
 	for _, o := range objects {
 		if alias.IsOwnID(o.ID) {
@@ -67,51 +70,29 @@ func (s *Store) keyIDs(ctx context.Context, objects []p11.Certificate) (map[stri
 }
 
 // sort puts one object where it belongs by its marks.
-func (v *sieve) sort(o p11.Certificate, keys map[string]bool) {
-	cert, err := x509.ParseCertificate(o.Value)
+func (v *sieve) sort(f found, keys map[string]bool) {
 	switch {
-	case !alias.IsTrustID(o.ID):
-		if !alias.IsOwnID(o.ID) && (len(o.ID) == 0 || !keys[string(o.ID)]) {
-			v.reject(found{o, cert}, ErrForeign)
+	case !alias.IsTrustID(f.ID):
+		if !alias.IsOwnID(f.ID) && (len(f.ID) == 0 || !keys[string(f.ID)]) {
+			v.reject(f, ErrForeign)
 		}
-	case err != nil:
-		v.reject(found{o, nil}, err)
-	case !bytes.Equal(o.ID, alias.TrustID(cert.Raw)):
-		v.reject(found{o, cert}, ErrMarked)
-	case o.Label == alias.TrustIssuerLabel(cert.Raw):
-		v.kept = append(v.kept, cert)
+	case f.err != nil:
+		v.reject(f, f.err)
+	case !f.marked:
+		v.reject(f, ErrMarked)
+	case f.Label == alias.TrustIssuerLabel(f.cert.Raw):
+		v.kept = append(v.kept, f.cert)
 	default:
-		if err := alias.Check(o.Label); err != nil {
-			v.reject(found{o, cert}, err)
+		if err := alias.Check(f.Label); err != nil {
+			v.reject(f, err)
 			return
 		}
-		v.candidates = append(v.candidates, found{o, cert})
+		v.candidates = append(v.candidates, f)
 	}
 }
 
 func (v *sieve) reject(f found, err error) {
 	v.rejected = append(v.rejected, Rejected{Label: f.Label, ID: f.ID, Certificate: f.cert, Err: err})
-}
-
-// prove verifies the candidates. Any of them may be an issuer of another.
-func (s *Store) prove(v *sieve, at time.Time) (entries []Entry) {
-	above := issuers{}
-	for _, c := range v.kept {
-		above.add(c)
-	}
-	for _, f := range v.candidates {
-		above.add(f.cert)
-	}
-	for _, f := range v.candidates {
-		e, err := proof(f.cert, above.above([]*x509.Certificate{f.cert}), s.anchors, at)
-		if err != nil {
-			v.reject(f, err)
-			continue
-		}
-		e.Alias, e.Private = f.Label, f.Private
-		entries = append(entries, e)
-	}
-	return entries
 }
 
 // proof looks for a chain from c to an anchor and returns c as an entry.
@@ -124,6 +105,11 @@ func proof(c *x509.Certificate, between *x509.CertPool, from *anchors, at time.T
 	if err != nil {
 		return Entry{}, err
 	}
+	return chosen(c, paths, from)
+}
+
+// chosen makes an entry of c with the first of its paths that is good.
+func chosen(c *x509.Certificate, paths [][]*x509.Certificate, from *anchors) (Entry, error) {
 	var refusal error
 	for _, path := range paths {
 		err := cmp.Or(checkPath(path), from.vouch(path))

@@ -16,8 +16,10 @@ const (
 	authority                   // an issuer, or an entry that is one
 	below                       // a certificate with an issuer other than itself
 	root                        // a self-issued anchor
+	endorser                    // the certificate that signs an endorsement
 
-	all = leaf | authority
+	all = leaf | authority | endorser
+	end = leaf | endorser
 )
 
 // A rule is one demand on one certificate.
@@ -58,10 +60,10 @@ var profile = []rule{
 	{"root-key-id", root, "CABF 7.1.2.1.3", "authority key identifier of a root must be its own", hasOwnKeyID},
 	{"root-ext-key-usage", root, "CABF 7.1.2.1.2", "root must not have extended key usage", lacks(oidExtKeyUsage)},
 
-	{"leaf-ca", leaf, "CABF 7.1.2.7.8", "certificate of a peer must not be a CA", isNoAuthority},
-	{"leaf-ca-usage", leaf, "RFC 5280 4.2.1.3", "key usage of a peer must not have keyCertSign or cRLSign", mayNotCertify},
-	{"leaf-key-usage", leaf, "RFC 5280 4.2.1.3", "key usage of a peer, if present, must have digitalSignature", maySign},
-	{"leaf-name-constraints", leaf, "RFC 5280 4.2.1.10", "certificate of a peer must not have name constraints", lacks(oidNameConstraints)},
+	{"leaf-ca", end, "CABF 7.1.2.7.8", "certificate of a peer must not be a CA", isNoAuthority},
+	{"leaf-ca-usage", end, "RFC 5280 4.2.1.3", "key usage of a peer must not have keyCertSign or cRLSign", mayNotCertify},
+	{"leaf-key-usage", end, "RFC 5280 4.2.1.3", "key usage of a peer, if present, must have digitalSignature", maySign},
+	{"leaf-name-constraints", end, "RFC 5280 4.2.1.10", "certificate of a peer must not have name constraints", lacks(oidNameConstraints)},
 	{"leaf-eku", leaf, "CABF 7.1.2.7.6", "certificate of a peer must have extended key usage", has(oidExtKeyUsage)},
 	{"leaf-eku-critical", leaf, "CABF 7.1.2.7.6", "extended key usage of a peer must not be critical", notCritical(oidExtKeyUsage)},
 	{"leaf-eku-purpose", leaf, "CABF 7.1.2.7.10", "extended key usage of a peer must be serverAuth, clientAuth or both and nothing else", isOnlyForTLS},
@@ -72,6 +74,8 @@ var profile = []rule{
 	{"leaf-san-wildcard", leaf, "CABF 3.2.2.6", "wildcard must not stand directly under a public suffix", hasNarrowWildcards},
 	{"leaf-email", leaf, "RFC 5280 4.1.2.6", "subject of a peer must not hold an email address, which name constraints would miss", hasNoEmail},
 	{"leaf-common-name", leaf, "CABF 7.1.4.3", "common name that looks like a host must be a subject alternative name, letter for letter", hasCommonNameInNames},
+
+	{"endorser-eku", endorser, "RFC 9336 3.1", "certificate that endorses must have extended key usage documentSigning and nothing else", isOnlyForDocuments},
 }
 
 // check returns the first rule that c breaks as a [*RejectedError], or nil.

@@ -304,6 +304,11 @@ var breaches = []struct {
 	{"leaf-common-name", leaf | below, "second of two", server(func(c *x509.Certificate) {
 		c.Subject.ExtraNames = []pkix.AttributeTypeAndValue{{Type: oidCommonName, Value: "other.example.com"}, {Type: oidCommonName, Value: "till"}}
 	})},
+
+	{"endorser-eku", endorser | below, "server", server(same)},
+	{"endorser-eku", endorser | below, "two purposes", func(_ *testing.T, ca *testpki.CA) *x509.Certificate {
+		return newNotary(ca, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning} }).cert
+	}},
 }
 
 func constrained(t *testing.T, ca *testpki.CA, value []asn1.RawValue) *x509.Certificate {
@@ -396,6 +401,7 @@ func TestCleanCertificates(t *testing.T) {
 		{"URI", leaf | below, ca, server(func(c *x509.Certificate) {
 			c.Subject.CommonName, c.URIs = "spiffe://example.com/till", []*url.URL{{Scheme: "spiffe", Host: "example.com", Path: "/till"}}
 		})},
+		{"who endorses", endorser | below, ca, func(_ *testing.T, ca *testpki.CA) *x509.Certificate { return newNotary(ca, same).cert }},
 		{"access information", leaf | below, ca, server(func(c *x509.Certificate) { c.OCSPServer = []string{"http://ocsp.example.com"} })},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -4,10 +4,10 @@
 package truststore
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	"crypto/x509"
 	"errors"
+	"slices"
 
 	"github.com/hsmtls/hsmtls-go/internal/alias"
 	"github.com/hsmtls/hsmtls-go/internal/p11"
@@ -20,6 +20,12 @@ import (
 // foreign ones are not for Remove. [ErrNotStored] means the token still shows
 // one. When Remove returns nil, or cannot read the token any more, the entry is
 // not trusted.
+//
+// Remove calls the token five times: it lists the objects, removes, looks for an
+// endorsement, and reads what is there now: the objects, and what is revoked. It is
+// once more for each further object and for each issuer that goes too, and once more
+// if one does. A token that reuses the handles of objects is read whole where
+// another one lists.
 func (s *Store) Remove(ctx context.Context, name string) (err error) {
 	defer wrap(&err, "remove", name)
 	if name == "" || alias.IsTrustIssuerLabel(name) {
@@ -30,84 +36,77 @@ func (s *Store) Remove(ctx context.Context, name string) (err error) {
 	if s.device == nil {
 		return p11.ErrClosed
 	}
-	objects, err := s.entryObjects(ctx, name)
-	if err == nil && len(objects) == 0 {
-		err = ErrNotFound
-	}
+	objects, err := s.survey(ctx)
 	if err != nil {
 		return err
 	}
-	err = s.device.Destroy(ctx, objects...)
+	claims := entryObjects(objects, name)
+	if len(claims) == 0 {
+		return ErrNotFound
+	}
+	err = s.removeAll(ctx, claims)
 	s.publish(s.snapshot().without(name)) // also if the token cannot be read any more
 	if err != nil {
 		return errors.Join(err, s.refresh(ctx))
 	}
-	if objects, err = s.entryObjects(ctx, name); err == nil && len(objects) > 0 {
-		err = ErrNotStored
-	}
-	return errors.Join(err, s.sweep(ctx), s.refresh(ctx))
+	return errors.Join(s.dropEndorsements(ctx, claims), s.removed(ctx, name))
 }
 
-// entryObjects returns the objects with an alias, and those with the certificate
-// of one of these. An id alone may be a false claim.
-func (s *Store) entryObjects(ctx context.Context, name string) (objects []p11.Object, err error) {
-	named, err := s.device.Certificates(ctx, p11.Filter{Label: name})
-	if err != nil {
-		return nil, err
-	}
-	seen := map[p11.Object]bool{}
-	for _, n := range named {
-		if n.Label != name || !alias.IsTrustID(n.ID) {
-			continue
-		}
-		same, err := s.device.Certificates(ctx, p11.Filter{ID: n.ID})
-		if err != nil {
-			return nil, err
-		}
-		for _, o := range append(same, n) {
-			if bytes.Equal(o.Value, n.Value) && !alias.IsTrustIssuerLabel(o.Label) && !seen[o.Object] {
-				seen[o.Object] = true
-				objects = append(objects, o.Object)
-			}
-		}
-	}
-	return objects, nil
-}
-
-// sweep removes the issuers that nothing on the token names as its issuer.
-func (s *Store) sweep(ctx context.Context) error {
-	objects, err := s.device.Certificates(ctx, p11.Filter{})
+// removed looks whether the objects are gone, removes the issuers that are not
+// needed any more, and publishes what is there.
+func (s *Store) removed(ctx context.Context, name string) (err error) {
+	objects, err := s.survey(ctx)
 	if err != nil {
 		return err
 	}
-	return s.device.Destroy(ctx, unneeded(objects)...)
+	if len(entryObjects(objects, name)) > 0 {
+		err = ErrNotStored
+	}
+	objects, failed := s.sweep(ctx, objects)
+	if failed != nil {
+		return errors.Join(err, failed, s.refresh(ctx))
+	}
+	return errors.Join(err, s.refreshWith(ctx, objects))
 }
 
-// unneeded follows the issuers' names upwards from the entries, trusted or not.
-func unneeded(objects []p11.Certificate) (rest []p11.Object) {
-	waiting := map[string][]p11.Object{} // by subject
-	above := map[string][]string{}       // issuers by subject
-	var next []string
+// removeAll stops at the first object that cannot be removed.
+func (s *Store) removeAll(ctx context.Context, objects []found) error {
 	for _, o := range objects {
-		cert, err := x509.ParseCertificate(o.Value)
+		if err := s.remove(ctx, o.Certificate); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entryObjects returns the objects with an alias, and those with the certificate
+// of one of these. An id alone may be a false claim. Those that contend with the
+// entry come first, so that an interruption does not make an entry of one.
+func entryObjects(all []found, name string) (objects []found) {
+	type held struct {
+		id  string
+		sum fingerprint
+	}
+	named := map[held]bool{}
+	for _, o := range all {
+		if o.Label == name && alias.IsTrustID(o.ID) {
+			named[held{string(o.ID), o.sum}] = true
+		}
+	}
+	for _, o := range all {
+		if named[held{string(o.ID), o.sum}] && !alias.IsTrustIssuerLabel(o.Label) {
+			objects = append(objects, o)
+		}
+	}
+	last := func(o found) int {
 		switch {
-		case err != nil || !alias.IsTrustID(o.ID):
-		case alias.IsTrustIssuerLabel(o.Label):
-			subject := string(cert.RawSubject)
-			waiting[subject] = append(waiting[subject], o.Object)
-			above[subject] = append(above[subject], string(cert.RawIssuer))
-		default:
-			next = append(next, string(cert.RawIssuer))
+		case o.Label != name:
+			return 0
+		case !o.Private:
+			return 1
 		}
+		return 2
 	}
-	for ; len(next) > 0; next = next[1:] {
-		if _, ok := waiting[next[0]]; ok {
-			delete(waiting, next[0])
-			next = append(next, above[next[0]]...)
-		}
-	}
-	for _, same := range waiting {
-		rest = append(rest, same...)
-	}
-	return rest
+	slices.SortStableFunc(objects, func(a, b found) int { return cmp.Compare(last(a), last(b)) })
+	return objects
 }

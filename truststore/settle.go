@@ -8,32 +8,37 @@ import "github.com/hsmtls/hsmtls-go/internal/alias"
 // A claim is one name that only one entry may have: its alias, or the
 // certificate itself.
 type claim struct {
-	alias, der string
+	alias string
+	sum   fingerprint
 }
 
-func claimsOf(e Entry) [2]claim {
-	return [2]claim{{alias: e.Alias}, {der: string(e.Certificate.Raw)}}
-}
+func (e proved) claims() [2]claim { return [2]claim{{alias: e.Alias}, {sum: e.sum}} }
+
+// A tally counts the entries that make one claim.
+type tally struct{ public, private int }
 
 // settle returns the entries that nobody contends with. Two objects that are the
 // same in everything are one entry. Of two that claim one alias, or hold one
 // certificate, a private one prevails over public ones, because those can be
 // written without the PIN; else neither is trusted.
-func (v *sieve) settle(proved []Entry) (entries []Entry) {
-	public, private := map[claim]int{}, map[claim]int{}
-	distinct := merge(proved)
+func (v *sieve) settle(all []proved) []Entry {
+	distinct := merge(all)
+	claimed := make(map[claim]tally, 2*len(distinct))
 	for _, e := range distinct {
-		for _, c := range claimsOf(e) {
+		for _, c := range e.claims() {
+			t := claimed[c]
 			if e.Private {
-				private[c]++
+				t.private++
 			} else {
-				public[c]++
+				t.public++
 			}
+			claimed[c] = t
 		}
 	}
+	entries := make([]Entry, 0, len(distinct))
 	for _, e := range distinct {
-		if prevails(e, public, private) {
-			entries = append(entries, e)
+		if e.prevails(claimed) {
+			entries = append(entries, e.Entry)
 		} else {
 			v.rejected = append(v.rejected, Rejected{e.Alias, alias.TrustID(e.Certificate.Raw), e.Certificate, ErrAmbiguous})
 		}
@@ -41,9 +46,10 @@ func (v *sieve) settle(proved []Entry) (entries []Entry) {
 	return entries
 }
 
-func prevails(e Entry, public, private map[claim]int) bool {
-	for _, c := range claimsOf(e) {
-		if e.Private && private[c] > 1 || !e.Private && public[c]+private[c] > 1 {
+func (e proved) prevails(claimed map[claim]tally) bool {
+	for _, c := range e.claims() {
+		t := claimed[c]
+		if e.Private && t.private > 1 || !e.Private && t.public+t.private > 1 {
 			return false
 		}
 	}
@@ -52,12 +58,14 @@ func prevails(e Entry, public, private map[claim]int) bool {
 
 // merge makes one entry of those with the same alias and certificate. It is
 // private if one of them is.
-func merge(entries []Entry) (merged []Entry) {
-	at := map[[2]claim]int{}
+func merge(entries []proved) []proved {
+	merged := make([]proved, 0, len(entries))
+	at := make(map[claim]int, len(entries))
 	for _, e := range entries {
-		i, known := at[claimsOf(e)]
+		whole := claim{e.Alias, e.sum}
+		i, known := at[whole]
 		if !known {
-			at[claimsOf(e)] = len(merged)
+			at[whole] = len(merged)
 			merged = append(merged, e)
 			continue
 		}

@@ -19,7 +19,7 @@ type snapshot struct {
 	kept          []*x509.Certificate // issuers on the token, which are no entries
 	issuers       issuers             // kept, and the entries that are CAs
 	byCertificate map[string]Entry    // by DER
-	pool          *x509.CertPool
+	revocations   *revocations        // nil if nothing is known to be revoked
 }
 
 func newSnapshot(from *anchors, entries []Entry, kept []*x509.Certificate, rejected []Rejected) *snapshot {
@@ -30,14 +30,12 @@ func newSnapshot(from *anchors, entries []Entry, kept []*x509.Certificate, rejec
 		kept:          distinct(kept),
 		issuers:       issuers{},
 		byCertificate: make(map[string]Entry, len(entries)),
-		pool:          x509.NewCertPool(),
 	}
 	for _, c := range s.kept {
 		s.issuers.add(c)
 	}
 	for _, e := range s.entries {
 		s.byCertificate[string(e.Certificate.Raw)] = e
-		s.pool.AddCert(e.Certificate)
 		if e.Certificate.IsCA {
 			s.issuers.add(e.Certificate)
 		}
@@ -52,13 +50,17 @@ func (s *snapshot) with(e Entry) *snapshot {
 		return old.Alias == e.Alias || old.Certificate.Equal(e.Certificate)
 	})
 	kept := slices.Concat(s.kept, e.Issuers[:max(0, len(e.Issuers)-1)])
-	return newSnapshot(s.anchors, append(entries, e), kept, s.rejected)
+	next := newSnapshot(s.anchors, append(entries, e), kept, s.rejected)
+	next.revocations = s.revocations
+	return next
 }
 
 // without returns a snapshot that has no entry under an alias.
 func (s *snapshot) without(alias string) *snapshot {
 	entries := slices.DeleteFunc(slices.Clone(s.entries), func(e Entry) bool { return e.Alias == alias })
-	return newSnapshot(s.anchors, entries, s.kept, s.rejected)
+	next := newSnapshot(s.anchors, entries, s.kept, s.rejected)
+	next.revocations = s.revocations
+	return next
 }
 
 // distinct sorts certificates, so that the order of a token's answer does not
@@ -70,6 +72,7 @@ func distinct(certs []*x509.Certificate) []*x509.Certificate {
 
 // sameTrust reports whether two snapshots accept the same peers.
 func (s *snapshot) sameTrust(other *snapshot) bool {
-	return slices.EqualFunc(s.entries, other.entries, Entry.equal) &&
-		slices.EqualFunc(s.kept, other.kept, (*x509.Certificate).Equal)
+	return s.anchors == other.anchors && slices.EqualFunc(s.entries, other.entries, Entry.equal) &&
+		slices.EqualFunc(s.kept, other.kept, (*x509.Certificate).Equal) &&
+		s.revocations.same(other.revocations)
 }

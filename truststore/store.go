@@ -43,8 +43,12 @@
 // and not being there proves no decision. For the same reason an issuer that is
 // kept is used to build chains and trusted for nothing.
 //
-// One Store does one write at a time. Two processes may inject at the same time,
-// and notice if they meant one alias; they should not remove at the same time.
+// One Store does one write at a time. A process that dies while it writes leaves
+// the old entries or the new ones, and at most issuers that prove nothing: see
+// [Store.Leftovers]. Several processes may write at the same time, and look again
+// after they have written: of two that inject under one alias at most one
+// succeeds, unless it is the same certificate; an issuer that is removed while
+// another process comes to need it is written again, or that Inject fails.
 package truststore
 
 import (
@@ -62,14 +66,27 @@ import (
 
 // Config is what a store needs beside its token.
 type Config struct {
-	// Anchors are required.
+	// Anchors are required, unless there are some on the token.
 	Anchors Anchors
+
+	// TokenAnchors also uses the anchors that the security officer has written
+	// to the token (see [AddAnchor]). False means that those are no anchors.
+	TokenAnchors bool
+
+	// ExpectAnchors are the SHA-256 of anchors that have to be on the token. One
+	// that is not there is an alarm: see [Store.MissingAnchors].
+	ExpectAnchors [][32]byte
+
+	// CRLs says what is expected of the CRLs of issuers. The zero CRLPolicy uses
+	// what CRLs there are, and warns of those past their nextUpdate.
+	CRLs CRLPolicy
 
 	// Now is the clock by which entries are judged when they are injected and
 	// loaded. Nil means [time.Now].
 	Now func() time.Time
 
-	// Logger hears of every object that is not trusted. Nil means nobody does.
+	// Logger hears of every object that is not trusted, and of CRLs that are out of
+	// date or missing. Nil means nobody does.
 	Logger *slog.Logger
 }
 
@@ -79,23 +96,33 @@ type Config struct {
 // close. The zero Store trusts nobody.
 type Store struct {
 	device  device
-	anchors *anchors
+	given   Config   // as opened with
+	anchors *anchors // of given
 	now     func() time.Time
 	log     *slog.Logger
+	policy  CRLPolicy
 	writing sync.Mutex
+	known   recollection // guarded by writing
 	current atomic.Pointer[snapshot]
+
+	watching watchers
 }
 
 // A device is the part of [p11.Token] a store uses.
 type device interface {
 	Certificates(context.Context, p11.Filter) ([]p11.Certificate, error)
+	CertificateObjects(context.Context) ([]p11.Object, error)
+	ReadCertificates(context.Context, []p11.Object) ([]p11.Certificate, error)
+	KeepsHandles() bool
 	CreateCertificate(context.Context, p11.CertificateTemplate) (p11.Certificate, error)
 	Destroy(context.Context, ...p11.Object) error
 	Keys(context.Context, p11.Filter) ([]p11.Key, error)
+	Data(context.Context, p11.DataFilter) ([]p11.Data, error)
+	CreateData(context.Context, p11.DataTemplate) (p11.Data, error)
 }
 
 // Open reads the store of a token and verifies everything in it, as
-// [Store.Refresh] does. [ErrNoAnchors] means that Anchors is empty; a
+// [Store.Refresh] does. [ErrNoAnchors] means that there are no anchors; a
 // [*RejectedError] is about an anchor that breaks the profile itself, whatever
 // its dates. What is wrong on the token is no error: see [Store.Rejected].
 func Open(ctx context.Context, tok *hsm.Token, cfg Config) (*Store, error) {
@@ -107,11 +134,14 @@ func Open(ctx context.Context, tok *hsm.Token, cfg Config) (*Store, error) {
 
 func open(ctx context.Context, d device, cfg Config) (_ *Store, err error) {
 	defer wrap(&err, "open", "")
-	anchors, err := cfg.Anchors.checked()
+	anchors, err := cfg.anchors()
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{device: d, anchors: anchors, now: cfg.Now, log: cfg.Logger}
+	if cfg.CRLs < UseStaleCRL || cfg.CRLs > RequireCRL {
+		return nil, errCRLPolicy
+	}
+	s := &Store{device: d, given: cfg, anchors: anchors, now: cfg.Now, log: cfg.Logger, policy: cfg.CRLs}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -121,6 +151,9 @@ func open(ctx context.Context, d device, cfg Config) (_ *Store, err error) {
 	if err := s.refresh(ctx); err != nil {
 		return nil, err
 	}
+	if len(s.snapshot().anchors.all) == 0 {
+		return nil, ErrNoAnchors
+	}
 	return s, nil
 }
 
@@ -128,6 +161,12 @@ func open(ctx context.Context, d device, cfg Config) (_ *Store, err error) {
 // another process has changed the store, and after the clock has been set: an
 // entry that was not valid when it was read becomes so only now. On an error the
 // store stays as it was.
+//
+// What has been done before is not done again: on a token that never reuses the
+// handle of an object, objects that are known are listed and not read, and once
+// in an hour they are read all the same, because their labels and ids can be
+// changed. A signature that has been verified stays verified; dates, usages,
+// anchors and revocation are looked at anew.
 func (s *Store) Refresh(ctx context.Context) (err error) {
 	defer wrap(&err, "refresh", "")
 	s.writing.Lock()
@@ -136,15 +175,38 @@ func (s *Store) Refresh(ctx context.Context) (err error) {
 }
 
 func (s *Store) refresh(ctx context.Context) error {
-	next, err := s.load(ctx)
+	if s.device == nil {
+		return p11.ErrClosed
+	}
+	objects, err := s.survey(ctx)
 	if err != nil {
 		return err
+	}
+	return s.refreshWith(ctx, objects)
+}
+
+// refreshWith is refresh for who has just surveyed the token.
+func (s *Store) refreshWith(ctx context.Context, objects []found) error {
+	next, err := s.assess(ctx, objects)
+	if err == nil {
+		s.publish(next)
+	}
+	return err
+}
+
+// assess decides about what was found on the token, and does not publish it.
+func (s *Store) assess(ctx context.Context, objects []found) (*snapshot, error) {
+	next, err := s.load(ctx, objects)
+	if err != nil {
+		return nil, err
+	}
+	if next, err = s.judge(ctx, next); err != nil {
+		return nil, err
 	}
 	for _, r := range next.rejected {
 		s.log.WarnContext(ctx, "certificate on the token is not trusted", "label", r.Label, "reason", r.Err)
 	}
-	s.publish(next)
-	return nil
+	return next, nil
 }
 
 // publish makes next what readers see. The caller holds the lock.
@@ -155,6 +217,9 @@ func (s *Store) publish(next *snapshot) {
 		next.generation++
 	}
 	s.current.Store(next)
+	if next.generation != last.generation {
+		s.watching.tell()
+	}
 }
 
 // nothing is what a store holds that has not been opened.
@@ -171,15 +236,22 @@ func (s *Store) snapshot() *snapshot {
 // token.
 func (s *Store) Entries() []Entry { return slices.Clone(s.snapshot().entries) }
 
-// Rejected returns the certificates on the token that are not trusted, with the
-// reasons. Certificates of keys on the token are not among them. It does not
-// reach the token.
+// Rejected returns the certificates on the token that are not trusted, and the
+// CRLs and records of the deny-list that are not good, with the reasons.
+// Certificates of keys on the token are not among them. It does not reach the
+// token.
 func (s *Store) Rejected() []Rejected { return slices.Clone(s.snapshot().rejected) }
 
 // Pool returns the certificates of all entries as a pool of the caller's own,
 // for code that cannot call [Store.Verify]. Such code checks less: neither the
 // profile nor what stands above the entries. It does not reach the token.
-func (s *Store) Pool() *x509.CertPool { return s.snapshot().pool.Clone() }
+func (s *Store) Pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	for _, e := range s.snapshot().entries {
+		pool.AddCert(e.Certificate)
+	}
+	return pool
+}
 
 // Generation is a number that changes whenever the store begins to trust, or
 // stops trusting, something. It does not reach the token.

@@ -6,13 +6,15 @@ package truststore
 import (
 	"cmp"
 	"crypto/x509"
+	"errors"
 	"slices"
 	"time"
 )
 
 // VerifyChain checks a certificate by the rules of this package, against roots
 // of the caller's instead of a store. It is what [Store.Verify] does but for
-// the trusted entries: here, a chain that ends in a root is enough.
+// the trusted entries and the revoked certificates: here, a chain that ends in a
+// root is enough.
 //
 // Chain is the certificate and, in any order, what may be its issuers. Name is a
 // DNS name or an IP address, or empty if any will do. Usage is
@@ -54,7 +56,7 @@ func VerifyChain(roots, chain []*x509.Certificate, name string, usage x509.ExtKe
 // and the time, and on that chain stands a trusted entry: the peer's own
 // certificate, or one of its issuers. That an anchor vouches for a peer is not
 // enough. Everything between the entry and the anchor counts: its dates, its
-// name constraints, its path lengths.
+// name constraints, its path lengths, and that none of it is revoked.
 //
 // Name is a DNS name or an IP address, or empty if any will do. Usage is
 // [x509.ExtKeyUsageServerAuth] for a server and [x509.ExtKeyUsageClientAuth] for
@@ -62,7 +64,9 @@ func VerifyChain(roots, chain []*x509.Certificate, name string, usage x509.ExtKe
 // the peer and ends with the entry; its certificates must not be modified.
 //
 // A refusal is a [*RejectedError]; it holds [ErrUntrusted] if only the entry is
-// missing, and [ErrEmpty] if there is no entry at all. Verify works on the
+// missing, [ErrEmpty] if there is no entry at all, a [*RevokedError] if a CRL or
+// the deny-list has revoked the certificate, and [ErrStaleCRL] or [ErrNoCRL] if the
+// [CRLPolicy] asks for better CRLs. Verify works on the
 // current snapshot and never reaches the token. It is safe for concurrent use.
 func (s *Store) Verify(chain []*x509.Certificate, name string, usage x509.ExtKeyUsage, at time.Time) (_ []*x509.Certificate, err error) {
 	defer wrap(&err, "verify", "")
@@ -75,9 +79,9 @@ func (s *Store) Verify(chain []*x509.Certificate, name string, usage x509.ExtKey
 
 func (s *snapshot) verify(chain []*x509.Certificate, q question) ([]*x509.Certificate, error) {
 	if len(s.entries) == 0 {
-		return nil, &RejectedError{chain[0], ErrEmpty}
+		return nil, s.empty(chain[0])
 	}
-	if e, ok := s.byCertificate[string(chain[0].Raw)]; ok && q.holdsFor(e) {
+	if e, ok := s.byCertificate[string(chain[0].Raw)]; ok && q.holdsFor(e) && s.revocations.checkEntry(e, q.at) == nil {
 		return []*x509.Certificate{e.Certificate}, nil
 	}
 	if err := check(chain[0], leaf); err != nil {
@@ -89,7 +93,7 @@ func (s *snapshot) verify(chain []*x509.Certificate, q question) ([]*x509.Certif
 	}
 	var refusal error
 	for _, path := range found {
-		err := cmp.Or(checkPath(path), s.anchors.vouch(path))
+		err := cmp.Or(checkPath(path), s.anchors.vouch(path), s.revocations.check(path, q.at))
 		n := s.trusted(path)
 		if s.anchors.onlyPOS(path) && n != 1 {
 			n = 0 // an issuer that another anchor made an entry does not help
@@ -102,12 +106,24 @@ func (s *snapshot) verify(chain []*x509.Certificate, q question) ([]*x509.Certif
 	return nil, cmp.Or(refusal, error(&RejectedError{chain[0], ErrUntrusted}))
 }
 
+// empty is the refusal of a store without entries. Was the peer one, it says why it
+// is not any more.
+func (s *snapshot) empty(c *x509.Certificate) error {
+	for _, r := range s.rejected {
+		var refused *RejectedError
+		if r.Certificate != nil && r.Certificate.Equal(c) && errors.As(r.Err, &refused) {
+			return refused
+		}
+	}
+	return &RejectedError{c, ErrEmpty}
+}
+
 // holdsFor answers for the certificate of an entry itself. Its chain has been
 // verified when it was loaded, and only the time has passed since: no signature
 // has to be checked again. A no is not the last word, for there may be another
 // chain that is good longer.
 func (q question) holdsFor(e Entry) bool {
-	for _, c := range e.Issuers {
+	for _, c := range slices.Concat(e.Issuers, e.Endorsers) {
 		if q.at.Before(c.NotBefore) || q.at.After(c.NotAfter) {
 			return false
 		}

@@ -4,50 +4,95 @@
 package truststore
 
 import (
+	"bytes"
 	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
 
+	"github.com/hsmtls/hsmtls-go/internal/alias"
 	"github.com/hsmtls/hsmtls-go/internal/p11"
 )
 
-// A writer writes objects and remembers them, to take them back.
+// A writer writes objects and remembers them, to take them back. It does not
+// believe the token: a token on a full disk has been seen to report success. So who
+// uses it looks afterwards what is there.
 type writer struct {
-	device  device
-	written []p11.Object
+	store   *Store
+	written []found // or what may have been
 }
 
-// ensure writes an object unless it is there. It does not believe the token, but
-// asks it again: a token on a full disk has been seen to report success.
-func (w *writer) ensure(ctx context.Context, t p11.CertificateTemplate) (p11.Certificate, error) {
-	if o, ok, err := w.find(ctx, t); ok || err != nil {
-		return o, err
-	}
-	o, err := w.device.CreateCertificate(ctx, t)
+// create writes an object.
+func (w *writer) create(ctx context.Context, t p11.CertificateTemplate) error {
+	o, err := w.store.device.CreateCertificate(ctx, t)
 	if err != nil {
-		return p11.Certificate{}, err
+		// It may be there all the same, and only the answer be lost.
+		o = p11.Certificate{Label: t.Label, ID: t.ID, Value: t.Value}
 	}
-	w.written = append(w.written, o.Object)
-	o, ok, err := w.find(ctx, t)
-	if err == nil && !ok {
-		err = ErrNotStored
-	}
-	return o, err
+	w.written = append(w.written, parse(o))
+	return err
 }
 
-// find looks for an object by its id and compares the rest byte for byte.
-func (w *writer) find(ctx context.Context, t p11.CertificateTemplate) (p11.Certificate, bool, error) {
-	objects, err := w.device.Certificates(ctx, p11.Filter{ID: t.ID})
+// onePage is how much of an object is sure to reach the disk as a whole or not
+// at all, the attributes beside the certificate allowed for.
+const onePage = 4096 - 1024
+
+// settle writes one object more than is needed, and removes it, if one that was
+// written was longer than a page. SoftHSM 2.6.1 does not look whether the last
+// part of a file reached the disk, and shows the object as it has it in memory:
+// if the disk is full now, it was not whole. The object holds c.
+func (w *writer) settle(ctx context.Context, c *x509.Certificate) error {
+	if !slices.ContainsFunc(w.written, func(o found) bool { return len(o.Value) > onePage }) {
+		return nil
+	}
+	t := template(alias.TrustIssuerLabel(c.Raw), c, p11.CategoryOther)
+	if err := w.create(ctx, t); err != nil {
+		return fmt.Errorf("%w: the token has no room left: %w", ErrNotStored, err)
+	}
+	last := len(w.written) - 1
+	if err := w.store.remove(ctx, w.written[last].Certificate); err != nil {
+		return err
+	}
+	w.written = w.written[:last]
+	return nil
+}
+
+// undo removes what has been written, the entry before its issuers. It is tried
+// even if the context that was cancelled is the reason for it.
+func (w *writer) undo(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+	defer cancel()
+	return w.takeBack(ctx)
+}
+
+func (w *writer) takeBack(ctx context.Context) (err error) {
+	for _, o := range slices.Backward(w.written) {
+		err = errors.Join(err, w.store.remove(ctx, o.Certificate))
+	}
+	issuers := slices.DeleteFunc(slices.Clone(w.written), func(o found) bool { return !alias.IsTrustIssuerLabel(o.Label) })
+	if len(issuers) > 0 {
+		_, failed := w.store.giveBack(ctx, issuers)
+		err = errors.Join(err, failed)
+	}
+	return err
+}
+
+// remove destroys one object, looking for it if its handle is not known or not
+// good any more. What is not there need not be removed: another process may
+// have been quicker.
+func (s *Store) remove(ctx context.Context, c p11.Certificate) error {
+	if c.Object != (p11.Object{}) && s.device.Destroy(ctx, c.Object) == nil {
+		return nil
+	}
+	objects, err := s.device.Certificates(ctx, p11.Filter{ID: c.ID})
+	if err != nil {
+		return err
+	}
 	for _, o := range objects {
-		if is(o, t) {
-			return o, true, err
+		if o.Label == c.Label && bytes.Equal(o.Value, c.Value) {
+			return s.device.Destroy(ctx, o.Object)
 		}
 	}
-	return p11.Certificate{}, false, err
-}
-
-// undo removes what has been written, as far as the token lets it. It is tried
-// even if the context that was cancelled is the reason for it.
-func (w *writer) undo(ctx context.Context) {
-	for _, o := range w.written {
-		_ = w.device.Destroy(context.WithoutCancel(ctx), o) // the first error is the one to report
-	}
+	return nil
 }

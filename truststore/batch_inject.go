@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+package truststore
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"iter"
+	"slices"
+
+	"github.com/hsmtls/hsmtls-go/internal/alias"
+)
+
+// A Candidate is a certificate to inject, as [Store.Inject] takes it.
+type Candidate struct {
+	Alias string
+	Chain []*x509.Certificate
+}
+
+// A Verdict is what became of a [Candidate].
+type Verdict struct {
+	Candidate
+	Entry   Entry // zero if Err is not nil
+	Already bool  // it was an entry under this alias before
+	Err     error // as [Store.Inject] returns it
+}
+
+// injectBatch is how many entries are written before the token is asked for them.
+const injectBatch = 256
+
+// InjectAll is [Store.Inject] for many, and promises the same for each. It takes a
+// few hundred candidates, writes what they need, asks the token once for all of
+// them, and calls report for each, in their order. A candidate that is refused does
+// not stop the others. One that is an entry already, under its alias, is only said
+// to be: what was interrupted is begun again and goes on.
+//
+// What the token refuses to write, does not keep, or gives to another process at the
+// same moment, is taken back and reported. A process that dies in the middle leaves
+// each entry as it was or as it was to be, and perhaps issuers that prove nothing yet.
+//
+// An error means that the token, or ctx, has ended it. Candidates that were taken
+// and not written by then are reported with that error; those not taken are not
+// reported. The store must not be used by report.
+func (s *Store) InjectAll(ctx context.Context, candidates iter.Seq[Candidate], report func(Verdict)) (err error) {
+	defer wrap(&err, "inject", "")
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if err := s.refresh(ctx); err != nil {
+		return err
+	}
+	b := &bulk{store: s}
+	for c := range candidates {
+		b.add(c)
+		if len(b.pending) == injectBatch {
+			err = b.flush(ctx, report)
+		}
+		if err = cmp.Or(err, ctx.Err()); err != nil {
+			break
+		}
+	}
+	return cmp.Or(b.flush(ctx, report), err)
+}
+
+// A bulk is one InjectAll under way.
+type bulk struct {
+	store   *Store
+	pending []pending
+	writer  writer // of issuers
+}
+
+// A pending candidate is one whose verdict is open, unless Err is set.
+type pending struct {
+	Verdict
+	settled bool   // whether there is nothing left to write
+	writer  writer // of the entry
+}
+
+// add decides about a candidate as far as that can be done here.
+func (b *bulk) add(c Candidate) {
+	p := pending{Verdict: Verdict{Candidate: c}, writer: writer{store: b.store}}
+	p.Entry, p.Err = b.store.admitted(c)
+	b.pending = append(b.pending, p)
+}
+
+func (s *Store) admitted(c Candidate) (Entry, error) {
+	if err := cmp.Or(alias.Check(c.Alias), whole(c.Chain)); err != nil {
+		return Entry{}, err
+	}
+	return s.admit(c.Alias, c.Chain)
+}
+
+// flush brings the pending ones to the token and reports them.
+func (b *bulk) flush(ctx context.Context, report func(Verdict)) error {
+	if len(b.pending) == 0 {
+		return nil
+	}
+	b.writer = writer{store: b.store}
+	err := b.write(ctx)
+	if err == nil {
+		err = b.decide(ctx)
+	}
+	if err != nil {
+		b.abort(ctx, err)
+	}
+	for _, p := range b.pending {
+		if p.Err != nil {
+			p.Verdict.Entry, p.Verdict.Already = Entry{}, false
+			p.Verdict.Err = &Error{Op: "inject", Alias: p.Alias, Err: p.Err}
+		}
+		report(p.Verdict)
+	}
+	b.pending = nil
+	return err
+}
+
+// abort decides about what was written before the token, or the context, ended it.
+// If the token does not say any more, all is taken back, as far as it lets that be.
+func (b *bulk) abort(ctx context.Context, cause error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+	defer cancel()
+	for i := range b.pending {
+		if p := &b.pending[i]; !p.settled {
+			p.Err = cmp.Or(p.Err, cause)
+		}
+	}
+	err := b.decide(ctx)
+	if err == nil {
+		return
+	}
+	for i := range b.pending {
+		p := &b.pending[i]
+		p.Err = errors.Join(cmp.Or(p.Err, err), p.writer.takeBack(ctx))
+	}
+	_ = b.writer.takeBack(ctx) // the token has been said to fail
+}
+
+// write writes the issuers that are missing, looks for them, and writes the entries.
+func (b *bulk) write(ctx context.Context) error {
+	objects, err := b.store.survey(ctx)
+	if err != nil {
+		return err
+	}
+	there := indexOf(objects)
+	b.claim(there)
+	if there, err = b.keepIssuers(ctx, there); err != nil {
+		return err
+	}
+	for i := range b.pending {
+		p := &b.pending[i]
+		if p.settled || p.Err != nil {
+			continue
+		}
+		if len(there.missing(p.Entry)) > 0 {
+			p.Err = ErrNotStored
+		} else if p.Err = p.write(ctx); p.Err != nil {
+			return p.Err
+		}
+		p.settled = true
+	}
+	return nil
+}
+
+// write writes one entry, whose issuers are there.
+func (p *pending) write(ctx context.Context) error {
+	if err := p.writer.create(ctx, p.Entry.template()); err != nil {
+		return err
+	}
+	return p.writer.settle(ctx, p.Entry.Certificate)
+}
+
+// claim settles for which candidates there is nothing to write: the entry is there,
+// or cannot be, or another candidate has its name.
+func (b *bulk) claim(there index) {
+	taken := indexOf(nil)
+	for i := range b.pending {
+		p := &b.pending[i]
+		if p.Err != nil {
+			continue
+		}
+		if p.Err = cmp.Or(there.unclaimed(p.Entry), taken.unclaimed(p.Entry)); p.Err != nil {
+			continue
+		}
+		t := p.Entry.template()
+		_, before := there.find(t)
+		_, twice := taken.find(t)
+		p.Already = before || twice
+		p.settled = p.Already
+		taken.expect(t)
+	}
+}
+
+// keepIssuers writes the issuers that are missing, and returns what is there then.
+func (b *bulk) keepIssuers(ctx context.Context, there index) (index, error) {
+	for _, p := range b.pending {
+		if p.settled || p.Err != nil {
+			continue
+		}
+		for _, t := range there.missing(p.Entry) {
+			if err := b.writer.create(ctx, t); err != nil {
+				return there, err
+			}
+			there.expect(t)
+		}
+	}
+	if len(b.writer.written) == 0 {
+		return there, nil
+	}
+	if err := b.writer.settle(ctx, b.writer.longest()); err != nil {
+		return there, err
+	}
+	objects, err := b.store.survey(ctx)
+	return indexOf(objects), err
+}
+
+// longest returns the longest certificate that was written.
+func (w *writer) longest() *x509.Certificate {
+	return slices.MaxFunc(w.written, func(a, b found) int { return cmp.Compare(len(a.Value), len(b.Value)) }).cert
+}
+
+func sumOf(c *x509.Certificate) fingerprint { return sha256.Sum256(c.Raw) }
