@@ -20,19 +20,19 @@ import (
 // see whether a server asked for the certificate, nor read the handshake: that
 // takes the connection, see [Dialer]. Instead it fails with [ErrWeakGODEBUG], here
 // and in each handshake. The token is asked once per handshake, for the
-// signature. A certificate renewed under the alias is presented after
-// [Provider.Refresh].
+// signature. A certificate renewed under the alias is presented as
+// [Provider.Refresh] says.
 //
 // Errors: [ErrIncomplete], [ErrOutOfRange], [ErrWeakGODEBUG].
 func (p *Provider) ClientConfig(ctx context.Context, alias string) (*tls.Config, error) {
-	id, err := p.identity(ctx, alias)
+	live, err := p.present(ctx, alias)
 	if err != nil {
 		return nil, err
 	}
 	if err := checkGODEBUG(); err != nil {
 		return nil, err
 	}
-	return (&bareClient{p, p.keep(id)}).config(), nil
+	return (&bareClient{p, live}).config(), nil
 }
 
 // clientConfig returns the fields of a configuration that every client shares.
@@ -120,6 +120,7 @@ func (c *clientConn) config(protos []string) *tls.Config {
 }
 
 func (c *clientConn) verify(cs tls.ConnectionState) error {
+	c.info.trust = c.p.trustGeneration()
 	chain, err := c.p.verifyPeer(cs, c.name, x509.ExtKeyUsageServerAuth)
 	if err != nil {
 		return err
@@ -147,5 +148,6 @@ type handshakeInfo struct {
 	mutual  bool                // both sides presented a certificate
 	born    time.Time           // of the original full handshake
 	chain   []*x509.Certificate // as accepted by Trust, leaf first; nil for a stranger
+	trust   uint64              // the generation of Trust that accepted it
 	refused error               // why a server refused, where crypto/tls keeps only the text
 }

@@ -6,6 +6,7 @@ package hsmtls
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -119,6 +120,7 @@ func (c *clientConn) handshake(ctx context.Context, raw net.Conn, protos []strin
 		return nil, ErrNotMutual
 	}
 	wire.expireAfter(c.p.maxConnAge(), ErrConnExpired, conn.Close)
+	c.p.keepPeer(wire, peer{conn, c.name, x509.ExtKeyUsageServerAuth})
 	return conn, nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 )
 
 // identity is an alias resolved: the certificate to present and the key to
@@ -69,18 +70,24 @@ func (p *Provider) newIdentity(alias string, cert *tls.Certificate) (*identity, 
 	}
 	id := &identity{alias: alias, cert: *cert, key: key, digest: own.digest}
 	id.cert.Leaf = own.leaf
-	id.cert.SupportedSignatureAlgorithms, err = allowedSchemes(cert.SupportedSignatureAlgorithms)
-	return id, err
+	if id.cert.SupportedSignatureAlgorithms, err = allowedSchemes(cert.SupportedSignatureAlgorithms); err != nil {
+		return nil, err
+	}
+	p.warnOfEnd(alias, own)
+	return id, nil
 }
 
 // ownChain is a chain of ours that passed the policy.
 type ownChain struct {
 	digest [sha256.Size]byte
 	leaf   *x509.Certificate
+	ends   *x509.Certificate // the first of the chain to end
+	warned atomic.Int64      // Unix nanoseconds of the last warning of that
 }
 
 // ownChain parses and checks the chain of alias. It remembers the last one per
-// alias, because a dial should not pay for parsing the same chain again.
+// alias, because a dial should not pay for parsing the same chain again, and
+// because another one means that the alias has been renewed.
 func (p *Provider) ownChain(alias string, ders [][]byte) (*ownChain, error) {
 	digest, known := digestChain(ders), &p.state().ownChains
 	if last, ok := known.Load(alias); ok && last.(*ownChain).digest == digest {
@@ -93,8 +100,10 @@ func (p *Provider) ownChain(alias string, ders [][]byte) (*ownChain, error) {
 	if err := checkChain(chain); err != nil {
 		return nil, err
 	}
-	own := &ownChain{digest: digest, leaf: chain[0]}
-	known.Store(alias, own)
+	own := &ownChain{digest: digest, leaf: chain[0], ends: firstToEnd(chain)}
+	if last, ok := known.Swap(alias, own); ok && last.(*ownChain).digest != digest {
+		p.switched(alias, own)
+	}
 	return own, nil
 }
 

@@ -11,6 +11,7 @@ import (
 // Defaults and bounds of the durations of a [Provider].
 const (
 	defaultSessionLifetime  = 10 * time.Minute
+	defaultSessions         = 4096
 	maxSessionLifetime      = 24 * time.Hour // RFC 5246 appendix F.1.4
 	defaultHandshakeTimeout = 15 * time.Second
 	defaultSignTimeout      = 10 * time.Second
@@ -22,6 +23,8 @@ func (p *Provider) checkLimits() error {
 	switch {
 	case p.SessionLifetime > maxSessionLifetime:
 		return fmt.Errorf("%w: session lifetime %v is above %v", ErrOutOfRange, p.SessionLifetime, maxSessionLifetime)
+	case p.Sessions < 0:
+		return fmt.Errorf("%w: %d sessions", ErrOutOfRange, p.Sessions)
 	case p.HandshakeTimeout < 0:
 		return fmt.Errorf("%w: handshake timeout %v", ErrOutOfRange, p.HandshakeTimeout)
 	case p.SignTimeout < 0:
@@ -37,6 +40,13 @@ func (p *Provider) resumes() bool { return p.SessionLifetime >= 0 }
 
 func (p *Provider) sessionLifetime() time.Duration {
 	return orDefault(p.SessionLifetime, defaultSessionLifetime)
+}
+
+func (p *Provider) maxSessions() int {
+	if p.Sessions <= 0 {
+		return defaultSessions
+	}
+	return p.Sessions
 }
 
 func (p *Provider) handshakeTimeout() time.Duration {

@@ -6,6 +6,7 @@ package hsmtls
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"slices"
 )
@@ -37,7 +38,7 @@ type ListenConfig struct {
 // A failed handshake yields [*PolicyError], [*ShedError],
 // [*tls.CertificateVerificationError] or an error of crypto/tls. The token signs
 // once per full handshake. A certificate renewed under the alias is presented
-// after [Provider.Refresh].
+// as [Provider.Refresh] says.
 func (l *ListenConfig) Listen(ctx context.Context, network, addr string) (net.Listener, error) {
 	s, err := l.server(ctx)
 	if err != nil {
@@ -61,11 +62,11 @@ func (l *ListenConfig) NewListener(ctx context.Context, inner net.Listener) (net
 }
 
 func (l *ListenConfig) server(ctx context.Context) (*server, error) {
-	id, err := l.Provider.identity(ctx, l.Alias)
+	live, err := l.Provider.present(ctx, l.Alias)
 	if err != nil {
 		return nil, err
 	}
-	s := l.Provider.newServer(id)
+	s := l.Provider.newServer(live)
 	s.protos, s.strangers = slices.Clone(l.NextProtos), l.AllowNoClientCertificate
 	return s, nil
 }
@@ -86,6 +87,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	wire := newWireConn(raw, roleServer, l.p.Policy)
 	conn := tls.Server(wire, l.cfg)
 	wire.maxAge = l.p.maxConnAge()
+	wire.accepted = func() { l.p.keepPeer(wire, peer{conn, "", x509.ExtKeyUsageClientAuth}) }
 	wire.expireAfter(l.p.handshakeTimeout(), ErrHandshakeTimeout, conn.Close)
 	return conn, nil
 }

@@ -39,8 +39,11 @@ import (
 // sign whole messages. SupportedSignatureAlgorithms, if set, limits what the
 // key is asked for. An unknown alias is an error, never an empty certificate.
 //
-// Certificate is called once per dial or configuration, before the network is
-// touched and never inside a handshake; it should answer from memory.
+// Certificate is called once per dial or configuration, and by [Provider.Refresh],
+// before the network is touched and never inside a handshake; it should answer
+// from memory. Keys that also have a method Watch(changed func()) (stop func())
+// call changed when they may answer otherwise than before; new handshakes then
+// present the new certificate.
 type Keys interface {
 	Certificate(ctx context.Context, alias string) (*tls.Certificate, error)
 }
@@ -56,7 +59,10 @@ type Keys interface {
 // made it trusted; an empty one is treated as a refusal.
 //
 // A Trust that also has a method Generation() uint64 tells by a new number that
-// its content changed; sessions from before the change are then not resumed.
+// its content changed; sessions from before the change are then not resumed. One
+// that has a method Watch(changed func()) (stop func()) calls changed then, and
+// connections of peers it does not accept any more are closed: see
+// [Provider.Recheck].
 type Trust interface {
 	Verify(chain []*x509.Certificate, name string, usage x509.ExtKeyUsage, at time.Time) ([]*x509.Certificate, error)
 }
@@ -74,12 +80,16 @@ type Provider struct {
 	// VerifyPeer, if set, is asked after Trust has accepted the peer, on full
 	// and on resumed handshakes, with VerifiedChains filled in. It can only
 	// tighten: its error ends the handshake. It runs before the peer has proved
-	// possession of its key, so it must not have side effects.
+	// possession of its key, so it must not have side effects. [Provider.Recheck]
+	// asks it too.
 	VerifyPeer func(tls.ConnectionState) error
 	// SessionLifetime bounds the age of the original full handshake when a
 	// session is resumed. Zero means 10 minutes, negative means that nothing
 	// is resumed, more than 24 hours is [ErrOutOfRange] (RFC 5246 appendix F.1.4).
 	SessionLifetime time.Duration
+	// Sessions is how many sessions with servers a client remembers. Zero means
+	// 4096, negative is [ErrOutOfRange]. One takes about 3 KiB.
+	Sessions int
 	// HandshakeTimeout bounds a TLS handshake, from the established network
 	// connection on. Zero means 15 seconds; negative is [ErrOutOfRange].
 	HandshakeTimeout time.Duration
@@ -90,6 +100,10 @@ type Provider struct {
 	// keys. Zero means 24 hours; negative is [ErrOutOfRange]. Connections made
 	// from a bare configuration are not covered.
 	MaxConnAge time.Duration
+	// ExpiryWarning is how long before the end of a certificate of its own a
+	// Provider begins to warn, in the log, once a day, when it asks Keys. Zero
+	// means 30 days, negative means never.
+	ExpiryWarning time.Duration
 	// Admission bounds the signatures a server makes for strangers. Zero means
 	// its defaults.
 	Admission Admission
@@ -97,7 +111,8 @@ type Provider struct {
 	Now func() time.Time
 	// Logger receives a server's refusals: handshakes shed, signatures that
 	// failed and clients not accepted. The latter had not yet proved who they
-	// are. Nil means that nothing is logged.
+	// are. It also hears of certificates of our own that end soon or have been
+	// switched. Nil means that nothing is logged.
 	Logger *slog.Logger
 
 	once   sync.Once
@@ -106,11 +121,13 @@ type Provider struct {
 
 // shared is the state behind a Provider, made on first use.
 type shared struct {
-	sessions  *sessionStore
-	signing   chan struct{} // one element per signature under way
-	admission *admission
-	ownChains sync.Map // alias string → *ownChain
-	live      sync.Map // alias string → *liveIdentity
+	sessions   *sessionStore
+	signing    chan struct{} // one element per signature under way
+	admission  *admission
+	ownChains  sync.Map // alias string → *ownChain
+	live       liveIdentities
+	transports transports
+	peers      peers
 }
 
 // maxSigning bounds the signatures under way, those abandoned by a timeout
@@ -120,10 +137,11 @@ const maxSigning = 256
 func (p *Provider) state() *shared {
 	p.once.Do(func() {
 		p.shared = &shared{
-			sessions:  newSessionStore(maxSessions),
+			sessions:  newSessionStore(p.maxSessions()),
 			signing:   make(chan struct{}, maxSigning),
 			admission: newAdmission(p.Admission),
 		}
+		p.watchKeys()
 	})
 	return p.shared
 }

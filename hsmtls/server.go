@@ -21,18 +21,18 @@ import (
 // it fails with [ErrWeakGODEBUG], here and in each handshake. The server that
 // uses it must bound its handshakes, with [http.Server].ReadHeaderTimeout for
 // one. The token is asked once per full handshake, for the signature. A
-// certificate renewed under the alias is presented after [Provider.Refresh].
+// certificate renewed under the alias is presented as [Provider.Refresh] says.
 //
 // Errors: [ErrIncomplete], [ErrOutOfRange], [ErrWeakGODEBUG].
 func (p *Provider) ServerConfig(ctx context.Context, alias string) (*tls.Config, error) {
-	id, err := p.identity(ctx, alias)
+	live, err := p.present(ctx, alias)
 	if err != nil {
 		return nil, err
 	}
 	if err := checkGODEBUG(); err != nil {
 		return nil, err
 	}
-	return p.newServer(id).config(), nil
+	return p.newServer(live).config(), nil
 }
 
 // server is behind one server configuration. Its ticket keys are its own: no
@@ -45,8 +45,8 @@ type server struct {
 	tickets   *ticketKeys
 }
 
-func (p *Provider) newServer(id *identity) *server {
-	return &server{p: p, live: p.keep(id), tickets: newTicketKeys(p.sessionLifetime(), p.now)}
+func (p *Provider) newServer(live *liveIdentity) *server {
+	return &server{p: p, live: live, tickets: newTicketKeys(p.sessionLifetime(), p.now)}
 }
 
 // config returns the outer configuration. It has no certificate, so that
@@ -140,6 +140,7 @@ func (c *serverConn) verify(cs tls.ConnectionState) (err error) {
 	if c.stranger(cs) {
 		return nil
 	}
+	c.info.trust = c.p.trustGeneration()
 	c.info.chain, err = c.p.verifyPeer(cs, "", x509.ExtKeyUsageClientAuth)
 	if err != nil {
 		c.refuse("client refused", err)

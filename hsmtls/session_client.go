@@ -10,10 +10,6 @@ import (
 	"time"
 )
 
-// maxSessions bounds the sessions a client remembers; the least recently used
-// goes first.
-const maxSessions = 4096
-
 // sessionKey is what a session belongs to. crypto/tls would use the server name
 // alone, so that another alias, address or policy would silently resume it.
 type sessionKey struct {
@@ -73,6 +69,17 @@ func (s *sessionStore) drop(key sessionKey) {
 	defer s.mu.Unlock()
 	if e, ok := s.byKey[key]; ok {
 		s.remove(e)
+	}
+}
+
+// dropAlias forgets what alias may resume, whatever its generation.
+func (s *sessionStore) dropAlias(alias string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, e := range s.byKey {
+		if key.alias == alias {
+			s.remove(e)
+		}
 	}
 }
 

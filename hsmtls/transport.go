@@ -8,7 +8,10 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"slices"
+	"sync"
 	"time"
+	"weak"
 )
 
 // Transport returns an HTTP/1.1 transport that presents the identity route
@@ -20,27 +23,68 @@ import (
 // a request wrap those of [Provider.Dial]. Fields such as IdleConnTimeout may be
 // changed before first use; Proxy, the dial functions, TLSClientConfig and
 // ForceAttemptHTTP2 must stay.
+//
+// When a certificate is renewed ([Provider.Refresh]), the transport's idle
+// connections are closed, so that the next request presents the new one. A
+// connection that is busy at that moment may carry more requests under the old
+// certificate, until it is idle for IdleConnTimeout or reaches MaxConnAge;
+// CloseIdleConnections ends it after its request. Clones are not known to p.
 func (p *Provider) Transport(route Route) *http.Transport {
-	return p.transport(route, []string{"http/1.1"})
+	return p.transport(p.dialRoute(route, []string{"http/1.1"}))
+}
+
+// AnonymousTransport returns a transport like Transport that presents no
+// certificate, for enrolment with a server that accepts strangers; see
+// [Dialer].NoClientCertificate. The server is verified as always.
+func (p *Provider) AnonymousTransport() *http.Transport {
+	d := Dialer{Provider: p, NoClientCertificate: true, NextProtos: []string{"http/1.1"}}
+	return p.transport(d.DialContext)
 }
 
 // TransportHTTP2 returns a transport like Transport that prefers HTTP/2 where
 // the server has it. It cannot carry WebSockets.
 func (p *Provider) TransportHTTP2(route Route) *http.Transport {
-	t := p.transport(route, []string{"h2", "http/1.1"})
+	t := p.transport(p.dialRoute(route, []string{"h2", "http/1.1"}))
 	t.ForceAttemptHTTP2 = true
 	return t
 }
 
-func (p *Provider) transport(route Route, protos []string) *http.Transport {
-	return &http.Transport{
+func (p *Provider) transport(dial func(context.Context, string, string) (net.Conn, error)) *http.Transport {
+	t := &http.Transport{
 		Proxy:                 nil,
 		DialContext:           refusePlaintext,
-		DialTLSContext:        p.dialRoute(route, protos),
+		DialTLSContext:        dial,
 		TLSClientConfig:       closedConfig(),
 		MaxIdleConns:          100,
 		IdleConnTimeout:       90 * time.Second,
 		ExpectContinueTimeout: time.Second,
+	}
+	if p != nil {
+		p.state().transports.add(t)
+	}
+	return t
+}
+
+// transports are those a Provider has made and somebody still uses.
+type transports struct {
+	mu  sync.Mutex
+	all []weak.Pointer[http.Transport]
+}
+
+func (t *transports) add(made *http.Transport) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.all = append(slices.DeleteFunc(t.all, func(w weak.Pointer[http.Transport]) bool { return w.Value() == nil }), weak.Make(made))
+}
+
+func (t *transports) closeIdle() {
+	t.mu.Lock()
+	all := slices.Clone(t.all)
+	t.mu.Unlock()
+	for _, w := range all {
+		if one := w.Value(); one != nil {
+			one.CloseIdleConnections()
+		}
 	}
 }
 

@@ -48,6 +48,9 @@ type wireConn struct {
 	timer  *time.Timer
 	end    func() error // closes the TLS connection
 	closed bool
+	forget func() // called when the connection is closed, nil for nothing to do
+
+	accepted func() // called after a server's handshake, nil for nothing to do
 
 	cause atomic.Pointer[error] // why we ended it, nil until then
 }
@@ -136,8 +139,11 @@ func (w *wireConn) expireAfter(d time.Duration, cause error, end func() error) {
 // connection.
 func (w *wireConn) handshakeOver() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.arm(w.maxAge, ErrConnExpired)
+	w.mu.Unlock()
+	if w.accepted != nil {
+		w.accepted()
+	}
 }
 
 // arm needs w.mu. A connection already ended stays so.
@@ -170,6 +176,11 @@ func (w *wireConn) Close() error {
 	if w.timer != nil {
 		w.timer.Stop()
 	}
+	forget := w.forget
+	w.forget = nil
 	w.mu.Unlock()
+	if forget != nil {
+		forget()
+	}
 	return w.Conn.Close()
 }
