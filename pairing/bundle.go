@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"slices"
+	"time"
 )
 
 const (
@@ -146,6 +147,9 @@ func (b *Bundle) Certificate() tls.Certificate {
 	}
 	return c
 }
+
+// Expires is when the certificate does.
+func (b *Bundle) Expires() time.Time { return b.Chain[0].NotAfter }
 
 // POSID returns the id in the certificate, empty if it was not issued by this
 // package.

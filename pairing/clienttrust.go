@@ -28,7 +28,7 @@ func (k bundleKeys) Certificate(context.Context, string) (*tls.Certificate, erro
 
 // provider is the POS as a TLS client. A nil bundle has no certificate.
 func (c *Client) provider(b *Bundle) (*hsmtls.Provider, error) {
-	if len(c.Root.certs) == 0 && c.Root.pin == nil {
+	if c.Root.IsZero() {
 		return nil, fmt.Errorf("%w: no root", ErrIncomplete)
 	}
 	p := &hsmtls.Provider{Trust: rootTrust{c.Root}, Policy: c.Policy, Now: c.Now}

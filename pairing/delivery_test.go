@@ -190,6 +190,18 @@ func TestJournalOfUnlisted(t *testing.T) {
 	require.Empty(t, text)
 }
 
+func TestJournalComesIntoBeing(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "a", "b", "journal")
+	w := newWorld(t, func(t *Terminal) { t.Journal = path })
+	_ = w.State()
+	for name, mode := range map[string]os.FileMode{path: 0o600, filepath.Dir(path): 0o700, filepath.Dir(filepath.Dir(path)): 0o700} {
+		info, err := os.Stat(name)
+		require.NoError(t, err)
+		require.Equal(t, mode, info.Mode().Perm(), name)
+	}
+}
+
 func TestJournalUnreadable(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(x *Terminal) { x.Journal = t.TempDir() })

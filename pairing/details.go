@@ -56,7 +56,14 @@ type details struct {
 	name  string
 }
 
-func (d *details) set(ctx context.Context, t *Terminal, p *hsmtls.Provider, addr net.Addr) error {
+func (d *details) add(addr net.Addr) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.addrs = append(d.addrs, addr)
+}
+
+// rename takes the name from the certificate that is presented by now.
+func (d *details) rename(ctx context.Context, t *Terminal, p *hsmtls.Provider) error {
 	cert, err := p.Keys.Certificate(ctx, t.Alias)
 	if err != nil {
 		return err
@@ -69,7 +76,6 @@ func (d *details) set(ctx context.Context, t *Terminal, p *hsmtls.Provider, addr
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.addrs = append(d.addrs, addr)
 	if leaf != nil && len(leaf.DNSNames) > 0 {
 		d.name = leaf.DNSNames[0]
 	}

@@ -61,9 +61,13 @@ var (
 	// ErrUnknown is returned by [Terminal.Revoke] for a POS that is not listed.
 	ErrUnknown = errors.New("pairing: no such POS")
 
-	// ErrIssuer is returned by [Issuer.Issue] and [Terminal.GenerateCode] for a
-	// pairing CA that may not issue: wrong key, no CA, out of date.
+	// ErrIssuer is wrapped in the [*IssuerError] of a pairing CA that may not
+	// issue: wrong key, no CA, out of date.
 	ErrIssuer = errors.New("pairing: CA cannot issue")
+
+	// ErrExpiring is wrapped in the [*IssuerError] of [Issuer.Check] for a
+	// pairing CA that can issue, but not for much longer.
+	ErrExpiring = errors.New("pairing: CA expires soon")
 )
 
 // A StatusError is a refusal by the terminal, as its [ErrorResponse] has it.

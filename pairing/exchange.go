@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -61,7 +62,7 @@ func (x *exchange) claimed(ctx context.Context, r request) error {
 		}
 		pub = key.Public()
 	}
-	old := x.of(r.posID)
+	old := slices.Concat(x.of(r.posID), x.expired(r.posID))
 	leaf, err := x.issue(ctx, r.posID, key, pub)
 	if err != nil {
 		return err

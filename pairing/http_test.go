@@ -137,7 +137,9 @@ func TestIncompleteTerminal(t *testing.T) {
 	} {
 		requireRefusal(t, ask(terminal, "POST", "/", ""), http.StatusInternalServerError)
 		require.ErrorIs(t, terminal.GenerateCode(), ErrIncomplete, name)
-		require.ErrorIs(t, terminal.Revoke(t.Context(), "1"), ErrIncomplete, name)
+		if terminal.Registry == nil { // which is all that it needs
+			require.ErrorIs(t, terminal.Revoke(t.Context(), "1"), ErrIncomplete, name)
+		}
 		require.NoError(t, terminal.Close())
 	}
 	w := newWorld(t)

@@ -38,9 +38,8 @@ type Issuer struct {
 
 // Issue returns a client certificate for the POS posID with the public key pub,
 // valid from five minutes before now, followed by Chain. The subject
-// alternative name holds the POS id; [POSID] reads it. Errors: [ErrIncomplete],
-// [ErrIssuer], [ErrPOSID], [ErrCSR] for a weak key, and those of Key. It costs one
-// signature.
+// alternative name holds the POS id; [POSID] reads it. Errors: [*IssuerError],
+// [ErrPOSID], [ErrCSR] for a weak key, and those of Key. It costs one signature.
 func (i *Issuer) Issue(posID string, pub crypto.PublicKey, now time.Time) ([]*x509.Certificate, error) {
 	return i.issue(order{posID: posID, pub: pub, now: now})
 }
@@ -119,43 +118,6 @@ func (i *Issuer) lifetime() time.Duration {
 		return maxLifetime
 	}
 	return i.Lifetime
-}
-
-// check says what keeps the CA from issuing at this time.
-func (i *Issuer) check(now time.Time) error {
-	switch {
-	case i == nil || i.Key == nil:
-		return fmt.Errorf("%w: no CA key", ErrIncomplete)
-	case len(i.Chain) < 2 || slices.Contains(i.Chain, nil):
-		return fmt.Errorf("%w: chain of the CA must hold its certificate and the root", ErrIncomplete)
-	case i.Lifetime < 0 || i.Lifetime > maxLifetime:
-		return fmt.Errorf("%w: lifetime %v is not within %v", ErrIncomplete, i.Lifetime, maxLifetime)
-	}
-	if err := checkAuthority(i.Chain[0]); err != nil {
-		return fmt.Errorf("%w: %w", ErrIssuer, err)
-	}
-	if !samePublicKey(i.Chain[0].PublicKey, i.Key.Public()) {
-		return fmt.Errorf("%w: key does not belong to the certificate", ErrIssuer)
-	}
-	if err := checkPath(i.Chain, now); err != nil {
-		return fmt.Errorf("%w: %w", ErrIssuer, err)
-	}
-	return nil
-}
-
-// checkAuthority demands a CA that can vouch for clients and for no CA below.
-func checkAuthority(c *x509.Certificate) error {
-	switch {
-	case !c.BasicConstraintsValid || !c.IsCA || c.KeyUsage&x509.KeyUsageCertSign == 0:
-		return fmt.Errorf("%q is no CA", c.Subject)
-	case !c.MaxPathLenZero || c.MaxPathLen != 0:
-		return fmt.Errorf("path length of %q is not 0", c.Subject)
-	case !slices.Equal(c.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}) || len(c.UnknownExtKeyUsage) > 0:
-		return fmt.Errorf("extended key usage of %q is not clientAuth alone", c.Subject)
-	case len(c.SubjectKeyId) == 0:
-		return fmt.Errorf("%q has no subject key identifier", c.Subject)
-	}
-	return nil
 }
 
 // checkPath verifies chain, which ends in a self-signed root, for clients.

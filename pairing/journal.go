@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -40,6 +41,9 @@ func openJournal(path string) (*journal, error) {
 	if path == "" {
 		return j, nil
 	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("pairing: journal: %w", err)
+	}
 	text, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("pairing: journal: %w", err)
@@ -50,7 +54,7 @@ func openJournal(path string) (*journal, error) {
 			j.open = append(j.open, f)
 		}
 	}
-	return j, nil
+	return j, j.write() // that it cannot be written is better known now
 }
 
 // left returns what is not known to be delivered.

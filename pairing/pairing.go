@@ -70,8 +70,10 @@ type Terminal struct {
 	Root *x509.Certificate
 
 	// Journal is the path of a small file that remembers which certificates are
-	// not yet known to be delivered. Empty means that a restart between listing
-	// and delivering leaves a certificate on the list that nobody has.
+	// not yet known to be delivered. It belongs to one Terminal. It comes into
+	// being readable by its owner only, and so does its folder if there is none.
+	// Empty means that a restart between listing and delivering leaves a
+	// certificate on the list that nobody has.
 	Journal string
 
 	// Now is the clock for certificates and for the date a code is shown to
@@ -128,8 +130,9 @@ func (t *Terminal) state() *terminalState {
 }
 
 // GenerateCode shows a new code, in place of the last one if that is still shown:
-// the operator's tap. It fails with [ErrIncomplete] or [ErrIssuer] if no
-// certificate could be issued, and with [ErrClosed]. It does not reach the token.
+// the operator's tap. It fails with [ErrIncomplete] or an [*IssuerError] if no
+// certificate could be issued, with the errors of the Journal, and with
+// [ErrClosed]. It does not reach the token.
 func (t *Terminal) GenerateCode() error {
 	if err := t.check(); err != nil {
 		return err
@@ -175,13 +178,18 @@ func (t *Terminal) Close() error {
 }
 
 // Refresh presents the certificate that Alias names by now: call it after that was
-// renewed. Errors are those of [hsmtls.Provider.Refresh].
+// renewed. Root must be the root of the new one too. Errors are [ErrIncomplete],
+// those of [hsmtls.Provider.Refresh] and of Keys; after one, the certificate of
+// before is presented.
 func (t *Terminal) Refresh(ctx context.Context) error {
 	s := t.state()
 	if s.served == nil {
 		return fmt.Errorf("%w: no provider", ErrIncomplete)
 	}
-	return s.served.Refresh(ctx)
+	if err := s.served.Refresh(ctx); err != nil {
+		return err
+	}
+	return s.serving.rename(ctx, t, s.served)
 }
 
 // check reports a required field that is missing.
@@ -190,10 +198,12 @@ func (t *Terminal) check() error {
 	case t.Issuer == nil:
 		return fmt.Errorf("%w: no issuer", ErrIncomplete)
 	case t.Registry == nil:
-		return fmt.Errorf("%w: no registry", ErrIncomplete)
+		return errNoRegistry
 	}
 	return nil
 }
+
+var errNoRegistry = fmt.Errorf("%w: no registry", ErrIncomplete)
 
 func (t *Terminal) now() time.Time {
 	if t.Now == nil {

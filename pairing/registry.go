@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
+	"log/slog"
 	"slices"
 	"time"
 )
@@ -14,6 +15,10 @@ import (
 // A Registry remembers the certificates of paired POS; on a terminal it is the
 // trust store in the token (truststore.Clients). It must be safe for concurrent
 // use.
+//
+// A Registry that also has a method Expired() []*x509.Certificate tells of the
+// certificates that are not listed any more because they are out of date, and that
+// Remove removes for good.
 type Registry interface {
 	// Add lists chain[0]; the rest of chain are its issuers, the root last. When
 	// it returns an error nothing has been listed. Adding the same certificate
@@ -44,8 +49,39 @@ func (t *Terminal) List() []POS {
 	if t.Registry == nil {
 		return nil
 	}
-	var all []POS
-	for _, c := range t.Registry.Clients() {
+	return sorted(t.Registry.Clients())
+}
+
+// Expired returns the POS whose certificates are out of date, as List does, if the
+// Registry remembers them. Such a POS cannot connect, and must pair again. It does
+// not reach the token.
+func (t *Terminal) Expired() []POS {
+	if r, ok := t.Registry.(interface{ Expired() []*x509.Certificate }); ok {
+		return sorted(r.Expired())
+	}
+	return nil
+}
+
+// Prune removes what Expired returns for good, and says how many certificates
+// that were. It is nothing to do on its own: a clock that is wrong for a moment
+// would cost every POS its pairing. It needs the Registry alone, and reaches the
+// token.
+func (t *Terminal) Prune(ctx context.Context) (n int, err error) {
+	if t.Registry == nil {
+		return 0, errNoRegistry
+	}
+	for _, p := range t.Expired() {
+		if err := t.unlist(ctx, p.Certificate); err != nil {
+			return n, err
+		}
+		t.log().Info("expired certificate of POS removed", append([]any{slog.String("posId", p.ID)}, described(p.Certificate)...)...)
+		n++
+	}
+	return n, nil
+}
+
+func sorted(certs []*x509.Certificate) (all []POS) {
+	for _, c := range certs {
 		if id, ok := POSID(c); ok {
 			all = append(all, POS{id, c})
 		}
@@ -67,7 +103,17 @@ func (t *Terminal) find(cert *x509.Certificate) (POS, bool) {
 	return POS{}, false
 }
 
-// of returns the certificates of one POS.
+// expired returns the certificates of one POS that are out of date.
+func (t *Terminal) expired(posID string) (certs []*x509.Certificate) {
+	for _, p := range t.Expired() {
+		if p.ID == posID {
+			certs = append(certs, p.Certificate)
+		}
+	}
+	return certs
+}
+
+// of returns the certificates of one POS that are listed.
 func (t *Terminal) of(posID string) (certs []*x509.Certificate) {
 	for _, c := range t.Registry.Clients() {
 		if id, ok := POSID(c); ok && id == posID {

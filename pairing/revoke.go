@@ -13,15 +13,15 @@ import (
 	"time"
 )
 
-// Revoke takes a POS from the list with all its certificates, and closes its
-// connections, also those that a handler has taken over. When it returns nil the
+// Revoke takes a POS from the list with all its certificates, expired ones too, and
+// closes its connections, also those that a handler has taken over. When it returns nil the
 // POS cannot connect any more, nor resume a session. [ErrUnknown] means that it is
-// not listed. It reaches the token.
+// not listed. It needs the Registry alone, and reaches the token.
 func (t *Terminal) Revoke(ctx context.Context, posID string) error {
-	if err := t.check(); err != nil {
-		return err
+	if t.Registry == nil {
+		return errNoRegistry
 	}
-	certs := t.of(posID)
+	certs := slices.Concat(t.of(posID), t.expired(posID))
 	if len(certs) == 0 {
 		return ErrUnknown
 	}

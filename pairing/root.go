@@ -74,6 +74,9 @@ type Root struct {
 	pin   *[sha256.Size]byte
 }
 
+// IsZero reports whether r accepts no terminal.
+func (r Root) IsZero() bool { return len(r.certs) == 0 && r.pin == nil }
+
 // maxRoots bounds a file of roots, in bytes.
 const maxRoots = 256 << 10
 

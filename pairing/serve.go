@@ -28,7 +28,9 @@ const (
 // presents must be that of a paired POS, or the handshake fails. The token signs
 // once per full handshake.
 //
-// Errors: [ErrIncomplete], those of [hsmtls.ListenConfig] and of ln.
+// Errors: [ErrIncomplete], an [*IssuerError] for a pairing CA that cannot issue
+// (one that expires soon is logged), those of the Journal, of [hsmtls.ListenConfig]
+// and of ln.
 func (t *Terminal) Serve(ctx context.Context, ln net.Listener) error {
 	s := t.state()
 	secure, err := t.listen(ctx, s, ln)
@@ -36,6 +38,7 @@ func (t *Terminal) Serve(ctx context.Context, ln net.Listener) error {
 		return errors.Join(err, ln.Close())
 	}
 	defer s.serving.unset(ln.Addr())
+	defer t.watchTrust()()
 	web := t.server()
 	ending, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -67,11 +70,26 @@ func (t *Terminal) listen(ctx context.Context, s *terminalState, ln net.Listener
 	case t.Provider == nil || t.Provider.Keys == nil || t.Provider.Trust == nil:
 		return nil, fmt.Errorf("%w: no provider, or one without keys or trust", ErrIncomplete)
 	}
-	if err := s.serving.set(ctx, t, s.served, ln.Addr()); err != nil {
+	if err := t.checkIssuer(); err != nil {
 		return nil, err
 	}
+	if err := s.serving.rename(ctx, t, s.served); err != nil {
+		return nil, err
+	}
+	s.serving.add(ln.Addr())
 	config := &hsmtls.ListenConfig{Provider: s.served, Alias: t.Alias, AllowNoClientCertificate: true}
 	return config.NewListener(ctx, &liveListener{ln, s.live})
+}
+
+// checkIssuer tells the log of a CA that expires soon, and the caller of anything
+// worse.
+func (t *Terminal) checkIssuer() error {
+	err := t.Issuer.Check(t.now())
+	if errors.Is(err, ErrExpiring) {
+		t.log().Warn("pairing CA expires soon", slog.Any("error", err))
+		return nil
+	}
+	return err
 }
 
 func (t *Terminal) server() *http.Server {

@@ -28,8 +28,12 @@ const (
 // RSA and PKCS #8 if it is not, and is missing if Key is kept elsewhere.
 //
 // A folder that does not exist, or is empty, comes into being with all the files
-// in one step. In another one, each file is replaced in one step; should the
-// power fail between two of them, [LoadBundle] notices.
+// in one step. In another one the files are replaced together as well, as far as
+// [LoadBundle] can see: whatever fails, the power included, it returns the old bundle
+// or the new one. Other programs may see the old files beside the new ones until
+// Save is called again.
+//
+// For a keystore, Chain is what to inject for the key that was certified.
 func (b *Bundle) Save(dir string) error {
 	files, err := b.files()
 	if err != nil {
@@ -43,7 +47,60 @@ func (b *Bundle) Save(dir string) error {
 	case info.IsDir() && os.Remove(dir) == nil: // it was empty
 		return newFolder(dir, files)
 	}
-	return replaceFiles(dir, files)
+	return replaceAll(dir, files)
+}
+
+// nextFolder is where the files of a bundle are, complete, while those beside it
+// are being replaced. As long as it is there, it counts.
+const nextFolder = ".next"
+
+func replaceAll(dir string, files []file) error {
+	if err := settle(dir); err != nil {
+		return err
+	}
+	if err := newFolder(filepath.Join(dir, nextFolder), files); err != nil {
+		return err
+	}
+	return settle(dir)
+}
+
+// settle brings what an interrupted Save has left in nextFolder to its place.
+func settle(dir string) error {
+	next := filepath.Join(dir, nextFolder)
+	if !exists(next) {
+		return nil
+	}
+	var files []file
+	for _, name := range []string{rootFile, chainFile, keyFile} {
+		text, err := os.ReadFile(filepath.Join(next, name))
+		if ignoreMissing(err) != nil {
+			return err
+		}
+		files = append(files, file{name, text})
+	}
+	if err := replaceFiles(dir, files); err != nil {
+		return err
+	}
+	return removeFolder(next)
+}
+
+// removeFolder first takes the name, so that nobody takes half of it for the whole.
+func removeFolder(dir string) error {
+	gone := dir + "-done"
+	if err := os.RemoveAll(gone); err != nil {
+		return err
+	}
+	if err := os.Rename(dir, gone); err != nil {
+		return err
+	}
+	return os.RemoveAll(gone)
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 type file struct {
@@ -101,7 +158,7 @@ func replaceFiles(dir string, files []file) error {
 	for _, f := range files {
 		path := filepath.Join(dir, f.name)
 		if f.text == nil {
-			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := ignoreMissing(os.Remove(path)); err != nil {
 				return err
 			}
 			continue
@@ -116,6 +173,9 @@ func replaceFiles(dir string, files []file) error {
 // LoadBundle reads what [Bundle.Save] stored. Key is nil if it is kept elsewhere.
 // Files that do not belong together are [ErrBundle].
 func LoadBundle(dir string) (*Bundle, error) {
+	if next := filepath.Join(dir, nextFolder); exists(next) {
+		dir = next
+	}
 	chain, err := os.ReadFile(filepath.Join(dir, chainFile))
 	if err != nil {
 		return nil, err
@@ -138,6 +198,11 @@ func LoadBundle(dir string) (*Bundle, error) {
 		return nil, err
 	}
 	return b, b.check()
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 func loadRoot(path string) (*x509.Certificate, error) {

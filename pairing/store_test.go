@@ -79,6 +79,30 @@ func TestSaveKeyElsewhere(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(dir, "key.pem"))
 }
 
+// TestSaveInterrupted stops at every point between two bundles.
+func TestSaveInterrupted(t *testing.T) {
+	t.Parallel()
+	for moved := range 4 {
+		parent := t.TempDir()
+		dir := filepath.Join(parent, "pos")
+		old, next := bundleFor(t, newKey(t)), bundleFor(t, newKey(t))
+		require.NoError(t, old.Save(dir))
+		files, err := next.files()
+		require.NoError(t, err)
+		require.NoError(t, newFolder(filepath.Join(dir, nextFolder), files))
+		require.NoError(t, replaceFiles(dir, files[:moved]))
+		got, err := LoadBundle(dir)
+		require.NoError(t, err)
+		require.Equal(t, next.Chain[0].Raw, got.Chain[0].Raw)
+
+		require.Error(t, (&Bundle{}).Save(dir))
+		require.NoError(t, os.Mkdir(filepath.Join(dir, nextFolder+"-done"), 0o700))
+		last := bundleFor(t, newKey(t))
+		require.NoError(t, last.Save(dir))
+		requireSame(t, dir, last)
+	}
+}
+
 func TestSaveFails(t *testing.T) {
 	t.Parallel()
 	b := bundleFor(t, newKey(t))

@@ -142,6 +142,7 @@ func TestProviderIsHonoured(t *testing.T) {
 		Keys: memoryKeys{}, Trust: new(memory), Policy: hsmtls.Policy{AllowTLS13: true},
 		VerifyPeer:      func(tls.ConnectionState) error { return nil },
 		SessionLifetime: 1, HandshakeTimeout: 2, SignTimeout: 3, MaxConnAge: 4,
+		Sessions: 6, ExpiryWarning: 7,
 		Admission: hsmtls.Admission{Handshakes: 5}, Now: time.Now, Logger: slog.Default(),
 	}
 	got := reflect.ValueOf(served(p, new(posTrust), nil)).Elem()

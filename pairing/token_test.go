@@ -66,8 +66,8 @@ func provision(t *testing.T, tok *hsm.Token, vendor *testpki.CA) {
 	require.NoError(t, keys.InjectAuthority(ctx, "pairing_ca", "pairing CA", []*x509.Certificate{ca, root}))
 }
 
-// boot starts a terminal from what is on the token, as after a restart.
-func boot(t *testing.T, tok *hsm.Token, vendor *testpki.CA, root *x509.Certificate, journal string) *device {
+// assemble is a terminal from what is on the token.
+func assemble(t *testing.T, tok *hsm.Token, root *x509.Certificate, journal string) *pairing.Terminal {
 	t.Helper()
 	keys := keystore.New(tok)
 	ca, err := keys.Identity(t.Context(), "pairing_ca")
@@ -76,13 +76,19 @@ func boot(t *testing.T, tok *hsm.Token, vendor *testpki.CA, root *x509.Certifica
 		Vendor: []*x509.Certificate{root}, Pairing: ca.Chain[len(ca.Chain)-1:],
 	}})
 	require.NoError(t, err)
-	d := &device{vendor: vendor, Terminal: &pairing.Terminal{
+	return &pairing.Terminal{
 		Issuer:   &pairing.Issuer{Key: ca.Key, Chain: ca.Chain},
 		Registry: &truststore.Clients{Store: trust},
 		Handler:  http.HandlerFunc(hello),
 		Provider: &hsmtls.Provider{Keys: keys, Trust: trust},
 		Alias:    "terminal_pub", Root: root, Journal: journal,
-	}}
+	}
+}
+
+// boot starts a terminal from what is on the token, as after a restart.
+func boot(t *testing.T, tok *hsm.Token, vendor *testpki.CA, root *x509.Certificate, journal string) *device {
+	t.Helper()
+	d := &device{vendor: vendor, Terminal: assemble(t, tok, root, journal)}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	d.addr = ln.Addr().String()

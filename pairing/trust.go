@@ -75,6 +75,16 @@ func (k rootKeys) Certificate(ctx context.Context, alias string) (*tls.Certifica
 	return &longer, nil
 }
 
+// Watch passes on what the keys tell of their changes, if they tell.
+func (k rootKeys) Watch(changed func()) (stop func()) {
+	if w, ok := k.Keys.(interface {
+		Watch(changed func()) (stop func())
+	}); ok {
+		return w.Watch(changed)
+	}
+	return func() {}
+}
+
 var errRootMismatch = errors.New("pairing: Root did not issue the terminal's certificate")
 
 // served is the Provider behind [Terminal.Serve]: the caller's, but for whom it
@@ -84,7 +94,7 @@ func served(p *hsmtls.Provider, trust hsmtls.Trust, root *x509.Certificate) *hsm
 		Keys: rootKeys{p.Keys, root}, Trust: trust,
 		Policy: p.Policy, VerifyPeer: p.VerifyPeer,
 		SessionLifetime: p.SessionLifetime, HandshakeTimeout: p.HandshakeTimeout,
-		SignTimeout: p.SignTimeout, MaxConnAge: p.MaxConnAge,
+		SignTimeout: p.SignTimeout, MaxConnAge: p.MaxConnAge, Sessions: p.Sessions, ExpiryWarning: p.ExpiryWarning,
 		Admission: p.Admission, Now: p.Now, Logger: p.Logger,
 	}
 }

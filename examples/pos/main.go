@@ -2,8 +2,8 @@
 // Copyright The hsmtls-go Authors
 
 // Pos is a point-of-sale system (POS): it pairs with a terminal, unless it has done
-// so before, and makes an HTTPS request with the certificate it got. There is no
-// token at this side.
+// so before, renews its certificate in time, and makes an HTTPS request with it.
+// There is no token at this side.
 //
 //	go run ./examples/pos https://192.0.2.7:8443 till-3 8QW1YS1D
 //
@@ -21,6 +21,7 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/hsmtls/hsmtls-go/pairing"
 )
@@ -53,6 +54,11 @@ func run(ctx context.Context, url, id string, code []string) error {
 	if err != nil {
 		return err
 	}
+	if time.Until(bundle.Expires()) < pairing.RenewalTime {
+		if bundle, err = renew(ctx, c, bundle, dir); err != nil {
+			return err
+		}
+	}
 	return ask(c, bundle)
 }
 
@@ -66,7 +72,18 @@ func pair(ctx context.Context, c *pairing.Client, id, text, dir string) (*pairin
 	if err != nil {
 		return nil, err
 	}
-	fmt.Printf("paired until %s\n", bundle.Chain[0].NotAfter.Format("2006-01-02"))
+	fmt.Printf("paired until %s\n", bundle.Expires().Format("2006-01-02"))
+	return bundle, bundle.Save(dir)
+}
+
+// renew gets another certificate with the present one, and keeps it. The terminal
+// takes both until this one is used.
+func renew(ctx context.Context, c *pairing.Client, present *pairing.Bundle, dir string) (*pairing.Bundle, error) {
+	bundle, err := c.Renew(ctx, present, nil)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Printf("renewed until %s\n", bundle.Expires().Format("2006-01-02"))
 	return bundle, bundle.Save(dir)
 }
 

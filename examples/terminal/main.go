@@ -3,15 +3,16 @@
 
 // Terminal pairs point-of-sale systems (POS) and answers those that are paired. The
 // keys of its certificate and of the pairing CA are in the token, and so is the list
-// of POS. Each line on standard input is a tap on Generate Code. It ends with an
-// interrupt.
+// of POS. Each line on standard input is a tap on Generate Code. What other programs
+// change on the token is noticed within a minute. It ends with an interrupt.
 //
 //	hsmtls pairing init pairing_ca --key pairing --self
 //	go run ./examples/terminal :8443
 //
 // The environment names the token (HSMTLS_MODULE, HSMTLS_TOKEN, HSMTLS_PIN_FILE),
 // the acquirer's root (HSMTLS_ACQUIRER_ROOT, one certificate in PEM), the
-// certificate to present (HSMTLS_ALIAS) and the pairing CA (HSMTLS_PAIRING_CA).
+// certificate to present (HSMTLS_ALIAS), the pairing CA (HSMTLS_PAIRING_CA), and a file
+// that remembers what was being delivered when the power failed (HSMTLS_JOURNAL).
 package main
 
 import (
@@ -19,6 +20,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"iter"
 	"log"
@@ -27,6 +29,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/hsmtls/hsmtls-go/hsm"
 	"github.com/hsmtls/hsmtls-go/hsmtls"
@@ -73,6 +76,7 @@ func run(ctx context.Context, addr string) error {
 	fmt.Printf("listening on %s\n", ln.Addr())
 	go show(t.Events(ctx))
 	go taps(t)
+	go keepFresh(ctx, t)
 	return t.Serve(ctx, ln)
 }
 
@@ -97,7 +101,26 @@ func newTerminal(ctx context.Context, tok *hsm.Token, root *x509.Certificate) (*
 		Provider: &hsmtls.Provider{Keys: keys, Trust: trust},
 		Alias:    os.Getenv("HSMTLS_ALIAS"),
 		Root:     root,
+		Journal:  os.Getenv("HSMTLS_JOURNAL"),
 	}, nil
+}
+
+// keepFresh takes notice of POS that another program has revoked, and of a
+// certificate that it has renewed.
+func keepFresh(ctx context.Context, t *pairing.Terminal) {
+	keys, trust := t.Provider.Keys.(*keystore.Store), t.Provider.Trust.(*truststore.Store)
+	for tick := time.Tick(time.Minute); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick:
+		}
+		err := trust.Refresh(ctx)
+		t.Recheck()
+		if err := errors.Join(err, keys.Refresh(ctx), t.Refresh(ctx)); err != nil {
+			log.Print(err) // what could not be read stays as it was
+		}
+	}
 }
 
 // greet tells the POS who it is: there are no others here.

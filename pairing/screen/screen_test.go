@@ -13,12 +13,14 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"image/png"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -30,12 +32,20 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hsmtls/hsmtls-go/hsmtls"
+	"github.com/hsmtls/hsmtls-go/internal/hsmtest"
 	"github.com/hsmtls/hsmtls-go/internal/testpki"
 	"github.com/hsmtls/hsmtls-go/pairing"
 	"github.com/hsmtls/hsmtls-go/pairing/screen"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	code := hsmtest.Main(m)
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 // list is a pairing.Registry in memory that trusts what it lists.
 type list struct {
@@ -93,12 +103,18 @@ func newTerminal(t *testing.T) *pairing.Terminal {
 		Registry: registry, Root: vendor.Certificate, Alias: "terminal_pub",
 		Provider: &hsmtls.Provider{Keys: keys{vendor.Server("1234.terminal.test")}, Trust: registry},
 	}
+	serve(t, terminal)
+	return terminal
+}
+
+// serve serves a terminal on the loopback interface until the test ends.
+func serve(t *testing.T, terminal *pairing.Terminal) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	background(t, func(ctx context.Context) error { return terminal.Serve(ctx, ln) })
 	t.Cleanup(func() { require.NoError(t, terminal.Close()) })
 	require.Eventually(t, func() bool { return len(terminal.Details().Addresses) == 1 }, 5*time.Second, time.Millisecond)
-	return terminal
 }
 
 // background runs f until the test ends.
