@@ -280,7 +280,7 @@ func TestExamplesAreTested(t *testing.T) {
 	t.Parallel()
 	found, err := filepath.Glob("*/main.go")
 	require.NoError(t, err)
-	tested := []string{"dial", "https", "legacydefault", "pos", "server", "terminal", "tlsconfig"}
+	tested := []string{"dial", "gateway", "https", "legacydefault", "pos", "server", "terminal", "tlsconfig"}
 	for _, path := range found {
 		require.Contains(t, tested, filepath.Dir(path))
 	}
