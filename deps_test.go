@@ -27,17 +27,26 @@ var imports = map[string][]string{
 	"internal/alias":            {},
 	"hsm":                       {"internal/p11", "github.com/stefanberger/go-pkcs11uri", "golang.org/x/term"},
 	"keystore":                  {"hsm", "internal/alias", "internal/p11"},
-	"truststore":                {"hsm", "internal/alias", "internal/p11", "golang.org/x/net/publicsuffix"},
+	"truststore":                {"hsm", "internal/alias", "internal/p11", "github.com/smallstep/pkcs7", "golang.org/x/net/publicsuffix"},
 	"hsmtls":                    {},
+	"est":                       {"github.com/smallstep/pkcs7"},
+	"fleet":                     {"hsmtls"},
+	"tunnel":                    {"hsmtls"},
 	"pairing":                   {"hsmtls", "github.com/coder/websocket"},
 	"pairing/screen":            {"pairing", "rsc.io/qr"},
-	"cmd/hsmtls":                {"hsm", "hsmtls", "keystore", "pairing", "pairing/screen", "truststore", "github.com/spf13/cobra", "golang.org/x/term"},
+	"cmd/hsmtls":                {"est", "hsm", "hsmtls", "keystore", "pairing", "pairing/screen", "truststore", "tunnel", "github.com/spf13/cobra", "golang.org/x/term"},
 	"internal/testpki":          {},
 	"internal/e2e":              {},
 	"internal/hsmtest":          {"hsm"},
 	"internal/hsmtest/faultp11": {"hsm", "internal/hsmtest"},
 	"internal/conformance":      {"hsm", "hsmtls", "internal/testpki", "keystore", "truststore"},
-	"examples/...":              {"hsm", "hsmtls", "internal/testpki", "keystore", "pairing", "truststore", "github.com/coder/websocket"},
+	"bench":                     {"bench/contend", "hsm", "internal/alias", "internal/hsmtest", "internal/hsmtest/faultp11", "internal/p11", "internal/testpki", "keystore"},
+	"bench/contend":             {},
+	"bench/hsmtls":              {"bench/contend", "hsm", "hsmtls", "keystore", "truststore"},
+	"bench/crypto11":            {"bench/contend", "github.com/ThalesGroup/crypto11"}, // the peer itself is measured
+	"bench/simterminals":        {"internal/testpki"},
+	"bench/estate":              {"bench/simterminals", "fleet", "hsm", "hsmtls", "internal/testpki", "keystore", "truststore"},
+	"examples/...":              {"fleet", "hsm", "hsmtls", "internal/testpki", "keystore", "pairing", "truststore", "github.com/coder/websocket"},
 }
 
 // testOnly are the packages that only tests, examples and each other import.
@@ -136,14 +145,16 @@ func checkImports(t *testing.T, l listed) {
 }
 
 // TestImportsTable holds the table itself to the two rules that are not about
-// one package: one address for PKCS#11, and test helpers stay out of products.
+// one package: one address for PKCS#11, and test helpers stay out of
+// products; the benchmark is none.
 func TestImportsTable(t *testing.T) {
 	t.Parallel()
 	for name, allowed := range imports {
 		for _, imported := range allowed {
 			pkcs11 := imported == "github.com/ThalesGroup/crypto11" || imported == "github.com/miekg/pkcs11"
-			require.False(t, pkcs11 && name != cgo, "%s may not import %s: only %s may", name, imported, cgo)
-			helper := slices.Contains(testOnly, imported) && name != "examples/..." && !slices.Contains(testOnly, name)
+			measures := name == "bench" || strings.HasPrefix(name, "bench/") // crypto11 too, as others use it
+			require.False(t, pkcs11 && name != cgo && !measures, "%s may not import %s: only %s may", name, imported, cgo)
+			helper := slices.Contains(testOnly, imported) && name != "examples/..." && !measures && !slices.Contains(testOnly, name)
 			require.False(t, helper, "%s may not import %s: it is for tests and examples", name, imported)
 		}
 	}

@@ -24,6 +24,7 @@ var docImports = map[string]string{
 	"context":    "context",
 	"crypto":     "crypto",
 	"errors":     "errors",
+	"est":        module + "/est",
 	"fmt":        "fmt",
 	"http":       "net/http",
 	"net":        "net",
