@@ -25,6 +25,7 @@ var docImports = map[string]string{
 	"crypto":     "crypto",
 	"errors":     "errors",
 	"est":        module + "/est",
+	"fleet":      module + "/fleet",
 	"fmt":        "fmt",
 	"http":       "net/http",
 	"net":        "net",

@@ -16,8 +16,8 @@ import (
 )
 
 func (a *app) certCommand() *cobra.Command {
-	return group("cert", "inject, list and export the certificates of keys on the token",
-		a.certInject(), a.certList(), a.certShow(), a.certExport(), a.certDelete())
+	return group("cert", "inject, renew, list and export the certificates of keys on the token",
+		a.certInject(), a.certRenew(), a.certList(), a.certShow(), a.certExport(), a.certDelete())
 }
 
 // An identity is what is shown of one. JSON has these fields.
@@ -25,14 +25,15 @@ type identity struct {
 	Alias   string        `json:"alias"`
 	Key     string        `json:"key"`     // alias of the key; empty if there is none
 	Chain   []certificate `json:"chain"`   // leaf first; empty if it cannot be read
+	Left    string        `json:"left"`    // until the first of the chain ends; empty if there is none
 	Problem string        `json:"problem"` // why it is refused; empty if it is not
 }
 
-const identityHelp = `alias, key, chain (leaf first), problem; in a chain
+const identityHelp = `alias, key, chain (leaf first), left (until the first of the chain ends), problem; in a chain
 ` + certificateHelp + "."
 
 func describeIdentity(i keystore.IdentityInfo) identity {
-	return identity{Alias: i.Alias, Key: i.KeyAlias, Chain: describeAll(i.Chain), Problem: problem(i.Problem)}
+	return identity{Alias: i.Alias, Key: i.KeyAlias, Chain: describeAll(i.Chain), Left: daysLeft(i), Problem: problem(i.Problem)}
 }
 
 // identities lists what is on the token, sorted.
@@ -79,9 +80,9 @@ func printIdentities(w io.Writer, all []identity) {
 		if len(i.Chain) > 0 {
 			leaf, until = i.Chain[0], date(i.Chain[0].NotAfter)
 		}
-		rows = append(rows, []string{cell(i.Alias), cell(i.Key), cell(leaf.Subject), cell(leaf.Issuer), cell(until), cell(i.Problem)})
+		rows = append(rows, []string{cell(i.Alias), cell(i.Key), cell(leaf.Subject), cell(leaf.Issuer), cell(until), cell(i.Left), cell(i.Problem)})
 	}
-	table(w, "ALIAS|KEY|SUBJECT|ISSUER|UNTIL|PROBLEM", rows)
+	table(w, "ALIAS|KEY|SUBJECT|ISSUER|UNTIL|LEFT|PROBLEM", rows)
 }
 
 func (a *app) certShow() *cobra.Command {
@@ -113,7 +114,7 @@ func (a *app) showIdentity(ctx context.Context, keys *keystore.Store, alias stri
 }
 
 func (i identity) print(w io.Writer) {
-	fields(w, "alias", cell(i.Alias), "key", cell(i.Key), "problem", clean(i.Problem))
+	fields(w, "alias", cell(i.Alias), "key", cell(i.Key), "left", i.Left, "problem", clean(i.Problem))
 	for n, c := range i.Chain {
 		fmt.Fprintf(w, "\ncertificate %d of %d\n", n+1, len(i.Chain))
 		c.print(w)

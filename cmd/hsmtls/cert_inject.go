@@ -79,7 +79,7 @@ func (a *app) injected(ctx context.Context, keys *keystore.Store, alias, verb st
 		return err
 	}
 	key := i.Key.Info().Alias
-	v := identity{Alias: alias, Key: key, Chain: describeAll(i.Chain)}
+	v := identity{Alias: alias, Key: key, Chain: describeAll(i.Chain), Left: daysLeft(keystore.IdentityInfo{Chain: i.Chain})}
 	return a.did(v, "%s certificate %s for key %s: %s, until %s", verb,
 		cell(alias), cell(key), cell(v.Chain[0].Subject), date(v.Chain[0].NotAfter))
 }

@@ -50,15 +50,22 @@ JSON: alias, pem.`,
 			})
 		}),
 	}
+	r.register(c)
+	c.Flags().StringVar(&r.out, "out", "", "`FILE` to write; standard output if missing")
+	c.MarkFlagsOneRequired("subject", "dns", "ip", "uri-san")
+	return c
+}
+
+// register adds the flags that say what to ask for.
+func (r *csrRequest) register(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&r.subject, "subject", "", "subject, such as `CN=t-0042,O=Acquirer`")
 	f.StringArrayVar(&r.dns, "dns", nil, "DNS `NAME` to ask for; may be repeated")
 	f.IPSliceVar(&r.ips, "ip", nil, "IP `ADDRESS` to ask for; may be repeated")
 	f.StringArrayVar(&r.uris, "uri-san", nil, "`URI` to ask for; may be repeated")
-	f.StringVar(&r.out, "out", "", "`FILE` to write; standard output if missing")
-	c.MarkFlagsOneRequired("subject", "dns", "ip", "uri-san")
-	return c
 }
+
+func (r csrRequest) isSet() bool { return r.subject != "" || len(r.dns)+len(r.ips)+len(r.uris) > 0 }
 
 func (r csrRequest) parse() (keystore.Request, error) {
 	subject, err := parseSubject(r.subject)

@@ -24,6 +24,8 @@ import (
 type globals struct {
 	uri, module, token, pinFile string
 	acquirerRoots, vendorRoots  []string
+	crlPolicy                   string
+	tokenAnchors                bool
 	json                        bool
 
 	uriGiven bool // on the command line
@@ -37,6 +39,8 @@ var globalEnv = map[string]string{
 	"pin-file":      "HSMTLS_PIN_FILE",
 	"acquirer-root": "HSMTLS_ACQUIRER_ROOT",
 	"vendor-root":   "HSMTLS_VENDOR_ROOT",
+	"crl-policy":    "HSMTLS_CRL_POLICY",
+	"token-anchors": "HSMTLS_TOKEN_ANCHORS",
 	"json":          "HSMTLS_JSON",
 }
 
@@ -50,6 +54,9 @@ func (g *globals) register(root *cobra.Command) {
 		"`FILE` with acquirer roots; may be repeated [$HSMTLS_ACQUIRER_ROOT, files separated as in $PATH]")
 	f.StringArrayVar(&g.vendorRoots, "vendor-root", nil,
 		"`FILE` with vendor roots; may be repeated [$HSMTLS_VENDOR_ROOT, likewise]")
+	f.StringVar(&g.crlPolicy, "crl-policy", "warn", "what a CRL past its next update means: `POLICY` warn, refuse or require [$HSMTLS_CRL_POLICY]")
+	f.BoolVar(&g.tokenAnchors, "token-anchors", false,
+		"also use the roots that the security officer has written to the token [$HSMTLS_TOKEN_ANCHORS=true]")
 	f.BoolVar(&g.json, "json", false, "print JSON [$HSMTLS_JSON=true]")
 	for _, name := range []string{"acquirer-root", "vendor-root"} {
 		_ = root.MarkPersistentFlagFilename(name, certificateFiles...)
@@ -147,23 +154,29 @@ func pinFrom(path string) hsm.PIN {
 	return hsm.PINFile(path)
 }
 
-// withToken opens the token for f. If the token wants a PIN and nobody said
-// where it is, it is asked for on the terminal.
+// withToken opens the token for f.
 func (a *app) withToken(ctx context.Context, f func(*hsm.Token) error) error {
 	cfg, err := a.config()
 	if err != nil {
 		return err
 	}
-	tok, err := hsm.Open(ctx, cfg)
-	if errors.Is(err, hsm.ErrNoPIN) && cfg.PIN.IsZero() {
-		cfg.PIN = hsm.PINPrompt("user PIN: ")
-		tok, err = hsm.Open(ctx, cfg)
-	}
+	tok, err := openToken(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	defer tok.Close()
 	return f(tok)
+}
+
+// openToken opens a token. If it wants a PIN and nobody said where that is, it is
+// asked for on the terminal.
+func openToken(ctx context.Context, cfg hsm.Config) (*hsm.Token, error) {
+	tok, err := hsm.Open(ctx, cfg)
+	if errors.Is(err, hsm.ErrNoPIN) && cfg.PIN.IsZero() {
+		cfg.PIN = hsm.PINPrompt("user PIN: ")
+		tok, err = hsm.Open(ctx, cfg)
+	}
+	return tok, err
 }
 
 func (a *app) withKeys(ctx context.Context, f func(*keystore.Store) error) error {
@@ -177,8 +190,11 @@ func (a *app) withTrust(ctx context.Context, f func(*hsm.Token, *truststore.Stor
 	if err != nil {
 		return err
 	}
+	if _, err := a.crlPolicy(); err != nil {
+		return err
+	}
 	return a.withToken(ctx, func(tok *hsm.Token) error {
-		trust, err := truststore.Open(ctx, tok, truststore.Config{Anchors: anchors})
+		trust, err := a.openTrust(ctx, tok, anchors)
 		if err != nil {
 			return err
 		}
@@ -186,8 +202,9 @@ func (a *app) withTrust(ctx context.Context, f func(*hsm.Token, *truststore.Stor
 	})
 }
 
+// anchors reads the roots in files. With those on the token there need be none.
 func (a *app) anchors() (anchors truststore.Anchors, err error) {
-	if len(a.globals.acquirerRoots)+len(a.globals.vendorRoots) == 0 {
+	if len(a.globals.acquirerRoots)+len(a.globals.vendorRoots) == 0 && !a.globals.tokenAnchors {
 		return anchors, &usageError{errNoRoots}
 	}
 	if anchors.Acquirer, err = a.readRoots(a.globals.acquirerRoots); err != nil {

@@ -8,10 +8,13 @@ import (
 	"errors"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/hsmtls/hsmtls-go/est"
 	"github.com/hsmtls/hsmtls-go/hsm"
 	"github.com/hsmtls/hsmtls-go/hsmtls"
 	"github.com/hsmtls/hsmtls-go/keystore"
@@ -52,6 +55,9 @@ var hints = []hint{
 	{is(hsmtls.ErrNoServerName), "--name NAME says whom the server has to prove to be"},
 	{is(hsmtls.ErrHandshakeTimeout), "is it a TLS server? openssl s_client -connect ADDRESS shows what it says"},
 
+	{is(keystore.ErrIssuer), "--issuer FILE admits another CA, if it is meant to have signed"},
+	{is(keystore.ErrNotLater), "has the CA answered with an older certificate? --earlier admits it"},
+	{is(keystore.ErrWider), "--subject, --dns, --ip, --uri-san and --usage say what may change"},
 	{is(keystore.ErrExtractable), "hsmtls key generate makes a key that is confined to the token"},
 	{is(keystore.ErrInUse), "hsmtls cert list shows its certificates, and hsmtls cert delete removes them"},
 	{is(keystore.ErrNotFound), "hsmtls key list and hsmtls cert list show what is there"},
@@ -63,6 +69,14 @@ var hints = []hint{
 	{is(errRejected), "hsmtls trust remove ALIAS removes an entry; hsmtls trust inject puts a good one in its place"},
 	{is(truststore.ErrNotFound), "hsmtls trust list shows the entries"},
 	{is(truststore.ErrExists), "hsmtls trust list and hsmtls cert list show what has this alias or certificate"},
+	{is(truststore.ErrCRLIssuer), "the CRL has to be signed by a root that is named, or by a CA that hsmtls trust list or trust show shows"},
+	{is(truststore.ErrOlder), "hsmtls crl list shows the number of the CRL in the store: fetch a newer one"},
+	{is(truststore.ErrPartial), "ask the CA for its complete CRL"},
+	{is(truststore.ErrDelta), "ask the CA for its complete CRL"},
+	{is(truststore.ErrIndirect), "ask the CA itself for its complete CRL"},
+	{is(truststore.ErrStaleCRL), "hsmtls crl inject FILE takes the newer CRL of the issuer"},
+	{is(truststore.ErrNoCRL), "hsmtls crl inject FILE takes the CRL of the issuer"},
+	{as[*truststore.RevokedError](), "hsmtls crl list shows who has revoked it; hsmtls trust unrevoke takes a certificate from the deny-list"},
 	{is(truststore.ErrNoAnchors), "--acquirer-root FILE or HSMTLS_ACQUIRER_ROOT names the root that signs servers"},
 	{is(truststore.ErrUntrusted), "a root's signature alone is not enough: hsmtls trust inject ALIAS CERT.pem makes the server or its CA an entry"},
 	{is(truststore.ErrEmpty), "hsmtls trust inject ALIAS CERT.pem adds the first entry"},
@@ -73,7 +87,15 @@ var hints = []hint{
 	{is(pairing.ErrUnknown), "hsmtls pairing list shows the POS"},
 	{is(pairing.ErrIssuer), "a pairing CA is for client authentication only, with path length 0; hsmtls pairing init asks for such a one"},
 	{is(errNoAuthority), "hsmtls pairing init makes a pairing CA"},
+	{is(errNoCA), "hsmtls pairing init makes a pairing CA; --acquirer-root FILE names the root of one that has been signed"},
+	{is(errNoState), "--journal FILE says where it is to be, or none"},
 	{is(errRootless), "--acquirer-root FILE or --vendor-root FILE names it"},
+
+	{is(est.ErrIncomplete), "an EST server is named as https://HOST:PORT; --est-label chooses one of its CAs"},
+	{is(errPasswordFile), "chmod 600 the file"},
+	{as[*est.PendingError](), "ask again later, or let --wait do it"},
+	{isStatus(http.StatusUnauthorized, http.StatusForbidden), "the server does not know the terminal: --user and --password-file, or a certificate it has issued"},
+	{as[*est.StatusError](), "the log of the server says why"},
 
 	{as[x509.HostnameError](), "--name NAME says whom the server has to prove to be, if that is not the address"},
 	{as[x509.UnknownAuthorityError](), "only what the acquirer or the vendor has signed is trusted; is it the root that --acquirer-root or --vendor-root names?"},
@@ -111,6 +133,14 @@ func as[T error]() func(error) bool {
 	return func(err error) bool {
 		var target T
 		return errors.As(err, &target)
+	}
+}
+
+// isStatus finds what an EST server answers.
+func isStatus(codes ...int) func(error) bool {
+	return func(err error) bool {
+		var status *est.StatusError
+		return errors.As(err, &status) && slices.Contains(codes, status.Code)
 	}
 }
 

@@ -13,22 +13,26 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/hsmtls/hsmtls-go/keystore"
 	"github.com/hsmtls/hsmtls-go/pairing"
 )
 
 // A pairRequest is the flags of pair.
 type pairRequest struct {
-	root, name, posID, code, out string
-	csr                          bool
+	link, root, name, posID, code, out string
+	csr                                bool
+
+	alias, key, typ string // with a token
 }
 
 func (a *app) pairCommand() *cobra.Command {
 	var r pairRequest
 	c := &cobra.Command{
-		Use:   "pair URL",
+		Use:   "pair {URL | --link LINK}",
 		Short: "pair with a terminal, as a POS",
 		Long: `pair sends the setup code that the terminal shows to the terminal, and gets the
 certificate with which a POS connects to it from then on. URL is https://HOST:PORT or
@@ -39,35 +43,59 @@ wss://HOST:PORT, as the terminal's screen has it. The folder of --out then has
   root.pem   the root of the terminal's certificate
 
 which their owner alone can read. The key is made by the terminal, or with --csr here.
-No token is needed.
+No token is needed for that.
+
+With --alias the POS has a token of its own, and its key is there: KEYALIAS, which is made
+if it is not there. The certificate is put on the token under ALIAS, where one for this
+key is replaced; key.pem is left out. hsmtls trust inject NAME DIR/root.pem with
+--acquirer-root DIR/root.pem then makes the terminal trusted, for hsmtls dial --alias ALIAS.
 
 --root is the root that hsmtls root export prints, as PEM or JSON, or the fingerprint
-(sha256:...) on the terminal's screen.
+(sha256:...) on the terminal's screen. --link is what the QR code there says: it has the
+address, the name of the device and the fingerprint in it.
 
-JSON: pos_id, out (the folder), certificate
+A certificate that will expire within 30 days is warned of; see hsmtls pair renew.
+
+JSON: pos_id, out (the folder), alias (empty without --alias), certificate
 ` + certificateHelp + ".",
 		Example: "  hsmtls pair https://192.0.2.7:8443 --root root.pem --name t-0042.terminals.example \\\n" +
-			"    --pos-id till-3 --code 8QW1YS1D --out till-3",
-		Args:              takes("URL"),
+			"    --pos-id till-3 --code 8QW1YS1D --out till-3\n" +
+			"  hsmtls pair --link 'https://192.0.2.7:8443/#name=t-0042.terminals.example&root=sha256:9f86...' \\\n" +
+			"    --pos-id till-3 --code 8QW1YS1D --out till-3 --alias till",
+		Args: func(c *cobra.Command, args []string) error {
+			if c.Flags().Changed("link") {
+				return takes()(c, args)
+			}
+			return takes("URL")(c, args)
+		},
 		ValidArgsFunction: completes(),
 		RunE: a.does(func(ctx context.Context, args []string) error {
-			return a.pair(ctx, args[0], r)
+			return a.pair(ctx, strings.Join(args, ""), r)
 		}),
 	}
 	f := c.Flags()
+	f.StringVar(&r.link, "link", "", "`LINK` in the QR code on the terminal's screen, in place of URL, --name and --root")
 	f.StringVar(&r.root, "root", "", "`FILE` with the root of the terminal, or its fingerprint")
 	f.StringVar(&r.name, "name", "", "device `NAME` that the terminal has to prove; the host of URL if missing")
 	f.StringVar(&r.posID, "pos-id", "", "`ID` of this POS, unique at the terminal")
 	f.StringVar(&r.code, "code", "", "setup `CODE` on the terminal's screen; \"-\" reads it from standard input")
 	f.BoolVar(&r.csr, "csr", false, "make the key here and ask for its certificate alone")
+	f.StringVar(&r.alias, "alias", "", "`ALIAS` for the certificate on the token, if the key is to be there")
+	f.StringVar(&r.key, "key", "", "`KEYALIAS` of the key on the token; that of --alias if missing")
+	f.StringVar(&r.typ, "type", "p256", "type of the key if it is made on the token: rsa2048, rsa3072, rsa4096, p256 or p384")
 	f.StringVar(&r.out, "out", "", "`DIR` for the key and the certificates")
-	mustHave(c, "root", "pos-id", "code", "out")
+	mustHave(c, "pos-id", "code", "out")
+	c.MarkFlagsOneRequired("link", "root")
+	c.MarkFlagsMutuallyExclusive("csr", "alias")
 	_ = c.MarkFlagDirname("out")
+	_ = c.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(keyTypes, cobra.ShellCompDirectiveNoFileComp))
+	c.AddCommand(a.pairRenew())
+	c.SetUsageTemplate(new(cobra.Command).UsageTemplate()) // it does something and leads to another
 	return c
 }
 
 func (a *app) pair(ctx context.Context, url string, r pairRequest) error {
-	root, err := a.readPairingRoot(r.root)
+	client, err := a.pairClient(url, r)
 	if err != nil {
 		return err
 	}
@@ -75,7 +103,9 @@ func (a *app) pair(ctx context.Context, url string, r pairRequest) error {
 	if err != nil {
 		return err
 	}
-	client := &pairing.Client{URL: url, Root: root, Name: r.name}
+	if r.alias != "" {
+		return a.withKeys(ctx, func(keys *keystore.Store) error { return a.pairOnToken(ctx, keys, client, request, r) })
+	}
 	bundle, err := client.Pair(ctx, request)
 	if err != nil {
 		return err
@@ -83,13 +113,58 @@ func (a *app) pair(ctx context.Context, url string, r pairRequest) error {
 	if err := bundle.Save(r.out); err != nil {
 		return err
 	}
+	return a.paired("paired as", bundle, posPlace{r.posID, r.out, ""})
+}
+
+// A posPlace is which POS it is and where it keeps what it has.
+type posPlace struct{ id, out, alias string }
+
+// paired says what a POS has now.
+func (a *app) paired(verb string, b *pairing.Bundle, at posPlace) error {
 	v := struct {
 		POSID       string      `json:"pos_id"`
 		Out         string      `json:"out"`
+		Alias       string      `json:"alias"`
 		Certificate certificate `json:"certificate"`
-	}{r.posID, filepath.Clean(r.out), describe(bundle.Chain[0])}
-	return a.did(v, "paired as %s until %s; key.pem, chain.pem and root.pem are in %s",
-		cell(r.posID), date(v.Certificate.NotAfter), cell(v.Out))
+	}{at.id, filepath.Clean(at.out), at.alias, describe(b.Chain[0])}
+	if expiresSoon(b.Chain[0], time.Now()) {
+		a.warn("certificate expires on %s, because that of the pairing CA does, or its clock is wrong", date(b.Expires()))
+	}
+	if at.alias != "" {
+		return a.did(v, "%s %s until %s; certificate %s is on the token, chain.pem and root.pem are in %s",
+			verb, cell(v.POSID), date(b.Expires()), cell(v.Alias), cell(v.Out))
+	}
+	return a.did(v, "%s %s until %s; key.pem, chain.pem and root.pem are in %s",
+		verb, cell(v.POSID), date(b.Expires()), cell(v.Out))
+}
+
+// pairClient knows the terminal from flags, or from the QR code. What both say is
+// said once too often.
+func (a *app) pairClient(url string, r pairRequest) (*pairing.Client, error) {
+	c := &pairing.Client{URL: url}
+	if r.link != "" {
+		var err error
+		if c, err = pairing.ParseLink(r.link); err != nil {
+			return nil, usagef("invalid argument %q for --link: %w", r.link, err)
+		}
+	}
+	switch {
+	case c.Name != "" && r.name != "":
+		return nil, usagef("--name is in the link already")
+	case !c.Root.IsZero() && r.root != "":
+		return nil, usagef("--root is in the link already")
+	case r.name != "":
+		c.Name = r.name
+	}
+	if !c.Root.IsZero() {
+		return c, nil
+	}
+	if r.root == "" {
+		return nil, usagef("--root is missing, and is not in the link either")
+	}
+	var err error
+	c.Root, err = a.readPairingRoot(r.root)
+	return c, err
 }
 
 // readPairingRoot reads a file, or a fingerprint.
@@ -119,9 +194,11 @@ func (a *app) pairRequest(r pairRequest) (pairing.Request, error) {
 	}
 	var key crypto.Signer
 	if r.csr {
-		if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		if key, err = newPOSKey(); err != nil {
 			return pairing.Request{}, err
 		}
 	}
 	return pairing.Request{POSID: r.posID, Code: code, Key: key}, nil
 }
+
+func newPOSKey() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }

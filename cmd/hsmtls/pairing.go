@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,28 +23,39 @@ import (
 
 func (a *app) pairingCommand() *cobra.Command {
 	return group("pairing", "make the CA that vouches for POS, list paired POS and revoke them",
-		a.pairingInit(), a.pairingList(), a.pairingRevoke())
+		a.pairingInit(), a.pairingList(), a.pairingRevoke(), a.pairingPrune())
 }
 
 // A paired is what is shown of a POS. JSON has these fields.
 type paired struct {
 	POSID       string      `json:"pos_id"`
+	State       string      `json:"state"`
 	Certificate certificate `json:"certificate"`
 }
 
-const pairedHelp = "pos_id, certificate; in a certificate\n" + certificateHelp + "."
+// The states of a POS.
+const (
+	stateGood     = "good"
+	stateExpiring = "expiring" // within pairing.RenewalTime
+	stateExpired  = "expired"
+)
 
-// pairedPOS are the POS of a list, by id.
-func pairedPOS(certs []*x509.Certificate) []paired {
-	all := []paired{}
-	for _, c := range certs {
-		if id, ok := pairing.POSID(c); ok {
-			all = append(all, paired{id, describe(c)})
+const pairedHelp = "pos_id, state (good, expiring, expired), certificate; in a certificate\n" + certificateHelp + "."
+
+// describePOS are the POS of a list, and of those that were on it.
+func describePOS(good, expired []pairing.POS) []paired {
+	all, now := []paired{}, time.Now()
+	for _, p := range good {
+		state := stateGood
+		if expiresSoon(p.Certificate, now) {
+			state = stateExpiring
 		}
+		all = append(all, paired{p.ID, state, describe(p.Certificate)})
 	}
-	slices.SortFunc(all, func(a, b paired) int {
-		return cmp.Or(cmp.Compare(a.POSID, b.POSID), b.Certificate.NotBefore.Compare(a.Certificate.NotBefore))
-	})
+	for _, p := range expired {
+		all = append(all, paired{p.ID, stateExpired, describe(p.Certificate)})
+	}
+	slices.SortStableFunc(all, func(a, b paired) int { return cmp.Compare(a.POSID, b.POSID) })
 	return all
 }
 
@@ -55,9 +67,9 @@ func printPaired(w io.Writer, all []paired) {
 	var rows [][]string
 	for _, p := range all {
 		c := p.Certificate
-		rows = append(rows, []string{cell(p.POSID), date(c.NotBefore), date(c.NotAfter), c.Key, cell(c.Issuer), c.Serial})
+		rows = append(rows, []string{cell(p.POSID), p.State, date(c.NotBefore), date(c.NotAfter), c.Key, cell(c.Issuer), c.Serial})
 	}
-	table(w, "POS|SINCE|UNTIL|KEY|ISSUED BY|SERIAL", rows)
+	table(w, "POS|STATE|SINCE|UNTIL|KEY|ISSUED BY|SERIAL", rows)
 }
 
 func (a *app) pairingList() *cobra.Command {
@@ -66,70 +78,109 @@ func (a *app) pairingList() *cobra.Command {
 		Short: "list the paired POS",
 		Long: `list shows the POS that are paired: those with a certificate on the token that a
 pairing CA of this token has issued. There are two of one POS while a renewed
-certificate has not been used yet.
+certificate has not been used yet. Those whose certificate has expired are not trusted
+any more, and are shown until they pair again or are removed.
 
 JSON: an array of ` + pairedHelp,
 		Args:              takes(),
 		ValidArgsFunction: completes(),
 		RunE: a.does(func(ctx context.Context, _ []string) error {
 			return a.withPaired(ctx, func(_ *hsm.Token, trust *truststore.Store) error {
-				all := pairedPOS((&truststore.Clients{Store: trust}).Clients())
+				t := listOf(trust)
+				all := describePOS(t.List(), t.Expired())
 				return a.show(all, func(w io.Writer) { printPaired(w, all) })
 			})
 		}),
 	}
 }
 
+// listOf is a terminal that has a list and does not serve.
+func listOf(trust *truststore.Store) *pairing.Terminal {
+	return &pairing.Terminal{Registry: &truststore.Clients{Store: trust}}
+}
+
 func (a *app) pairingRevoke() *cobra.Command {
 	return &cobra.Command{
 		Use:   "revoke POSID",
 		Short: "do not let a POS connect any more",
-		Long: `revoke takes the certificates of a POS from the list of those that are paired. A
-terminal that is running notices within five seconds, and refuses the POS from then on.
+		Long: `revoke takes the certificates of a POS from the list of those that are paired, expired
+ones too. A terminal that is running notices when it looks at the token again, within a
+minute or what its --refresh says, and at once with SIGHUP. It closes the connections of
+the POS then, and refuses it from then on.
 
 JSON: pos_id, and revoked, the number of certificates.`,
 		Args:              takes("POSID"),
 		ValidArgsFunction: completes(),
 		RunE: a.does(func(ctx context.Context, args []string) error {
 			return a.withPaired(ctx, func(_ *hsm.Token, trust *truststore.Store) error {
-				return a.revoke(ctx, &truststore.Clients{Store: trust}, args[0])
+				return a.revoke(ctx, listOf(trust), args[0])
 			})
 		}),
 	}
 }
 
 // revoke needs no CA that could still issue.
-func (a *app) revoke(ctx context.Context, list pairing.Registry, posID string) error {
+func (a *app) revoke(ctx context.Context, t *pairing.Terminal, posID string) error {
 	v := struct {
 		POSID   string `json:"pos_id"`
 		Revoked int    `json:"revoked"`
 	}{POSID: posID}
-	for _, c := range list.Clients() {
-		if id, ok := pairing.POSID(c); !ok || id != posID {
-			continue
+	for _, p := range slices.Concat(t.List(), t.Expired()) {
+		if p.ID == posID {
+			v.Revoked++
 		}
-		if err := list.Remove(ctx, c); err != nil {
-			return err
-		}
-		v.Revoked++
 	}
-	if v.Revoked == 0 {
-		return fmt.Errorf("%w: %q", pairing.ErrUnknown, posID)
+	if err := t.Revoke(ctx, posID); err != nil {
+		return fmt.Errorf("%w: %q", err, posID)
 	}
 	return a.did(v, "revoked POS %s", cell(posID))
 }
 
-// withPaired opens the trust store with the POS in it that are paired.
+func (a *app) pairingPrune() *cobra.Command {
+	return &cobra.Command{
+		Use:   "prune",
+		Short: "remove the certificates of POS that have expired",
+		Long: `prune removes the certificates of POS that have expired from the token. They are not
+trusted any more in any case. No program does this on its own: a clock that is wrong for
+a moment would cost every POS its pairing.
+
+JSON: pruned, the number of certificates.`,
+		Args:              takes(),
+		ValidArgsFunction: completes(),
+		RunE: a.does(func(ctx context.Context, _ []string) error {
+			return a.withPaired(ctx, func(_ *hsm.Token, trust *truststore.Store) error {
+				return a.prune(ctx, listOf(trust))
+			})
+		}),
+	}
+}
+
+func (a *app) prune(ctx context.Context, t *pairing.Terminal) error {
+	n, err := t.Prune(ctx)
+	if err != nil {
+		return err
+	}
+	v := struct {
+		Pruned int `json:"pruned"`
+	}{n}
+	return a.did(v, "removed %s", count(n, "expired certificate", "expired certificates"))
+}
+
+// withPaired opens the trust store with the POS in it that are paired. The root of
+// a pairing CA on the token is enough of a root.
 func (a *app) withPaired(ctx context.Context, f func(*hsm.Token, *truststore.Store) error) error {
 	anchors, err := a.anchors()
-	if err != nil {
+	if err != nil && !errors.Is(err, errNoRoots) {
 		return err
 	}
 	return a.withToken(ctx, func(tok *hsm.Token) error {
 		if err := addPairingRoots(ctx, keystore.New(tok), &anchors); err != nil {
 			return err
 		}
-		trust, err := truststore.Open(ctx, tok, truststore.Config{Anchors: anchors})
+		if len(anchors.Acquirer)+len(anchors.Vendor)+len(anchors.Pairing) == 0 {
+			return errNoCA
+		}
+		trust, err := a.openTrust(ctx, tok, anchors)
 		if err != nil {
 			return err
 		}
@@ -146,7 +197,7 @@ func addPairingRoots(ctx context.Context, keys *keystore.Store, anchors *trustst
 	}
 	named := slices.Concat(anchors.Acquirer, anchors.Vendor)
 	for _, info := range infos {
-		if info.Problem != nil || len(info.Chain) == 0 || !info.Chain[0].IsCA {
+		if info.Problem != nil && !isDate(info.Problem) || len(info.Chain) == 0 || !info.Chain[0].IsCA {
 			continue
 		}
 		i, err := keys.Identity(ctx, info.Alias) // proves that the key is there
@@ -161,8 +212,18 @@ func addPairingRoots(ctx context.Context, keys *keystore.Store, anchors *trustst
 	return nil
 }
 
-// errNoAuthority is a certificate that cannot issue others.
-var errNoAuthority = errors.New("not the certificate of a pairing CA")
+// isDate finds a CA that has expired: what it has issued is still to be listed.
+func isDate(err error) bool {
+	var invalid x509.CertificateInvalidError
+	return errors.As(err, &invalid) && invalid.Reason == x509.Expired
+}
+
+var (
+	// errNoAuthority is a certificate that cannot issue others.
+	errNoAuthority = errors.New("not the certificate of a pairing CA")
+	// errNoCA is a token with nothing that could vouch for a POS.
+	errNoCA = errors.New("no pairing CA with its root is on the token, and no other root is named")
+)
 
 // issuer returns the pairing CA with an alias.
 func issuer(ctx context.Context, keys *keystore.Store, alias string, named []*x509.Certificate) (*pairing.Issuer, error) {

@@ -118,7 +118,7 @@ func (a *app) newAuthority(ctx context.Context, n newAuthority) error {
 }
 
 func (a *app) requestAuthority(ctx context.Context, keys *keystore.Store, n newAuthority) error {
-	key, err := n.ownKey(ctx, keys)
+	key, err := keyOrNew(ctx, keys, n.key, n.keyType)
 	if err != nil {
 		return err
 	}
@@ -130,15 +130,6 @@ func (a *app) requestAuthority(ctx context.Context, keys *keystore.Store, n newA
 	return a.showFile(n.csr, text, n.alias, "certificate request of pairing CA")
 }
 
-// ownKey is the key of the CA, made if it is not there.
-func (n newAuthority) ownKey(ctx context.Context, keys *keystore.Store) (*keystore.Key, error) {
-	key, err := keys.Key(ctx, n.key)
-	if errors.Is(err, keystore.ErrNotFound) {
-		return keys.Generate(ctx, n.key, n.keyType)
-	}
-	return key, err
-}
-
 // selfAuthority makes a root that signs this one CA.
 func (a *app) selfAuthority(ctx context.Context, keys *keystore.Store, n newAuthority) error {
 	switch _, err := keys.Identity(ctx, n.alias); {
@@ -147,7 +138,7 @@ func (a *app) selfAuthority(ctx context.Context, keys *keystore.Store, n newAuth
 	case !errors.Is(err, keystore.ErrNotFound):
 		return err
 	}
-	key, err := n.ownKey(ctx, keys)
+	key, err := keyOrNew(ctx, keys, n.key, n.keyType)
 	if err != nil {
 		return err
 	}

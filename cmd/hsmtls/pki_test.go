@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"os"
 	"path/filepath"
@@ -32,7 +33,12 @@ type pki map[string]*testpki.CA
 //	pki server CA FILE [NAME...]     FILE.pem with leaf and issuers, FILE.key
 //	pki client CA FILE NAME          likewise
 //	pki sign CA FILE [server]        the leaf for the client (server) that asks in FILE.csr, FILE.pem
+//	pki renew CA FILE OUT [server]   like sign, for two years, OUT.pem
+//	pki lasting CA FILE TIME         like sign, until TIME from now, which may be negative
 //	pki authority CA FILE            the pairing CA that asks in FILE.csr, FILE.pem
+//	pki crl CA FILE NUMBER [NAME]    FILE.pem with a CRL that revokes NAME.pem; NAME
+//	                                 expired is for a CRL past its next update
+//	pki notary CA FILE               who may endorse certificates of others, FILE.pem and FILE.key
 //	pki bad CA FILE FAULT            a server certificate with a fault, FILE.pem
 func cmdPKI(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
@@ -62,6 +68,21 @@ func cmdPKI(ts *testscript.TestScript, neg bool, args []string) {
 			usage = x509.ExtKeyUsageServerAuth
 		}
 		writeFile(ts, file+".pem", testpki.PEM(ca.SignCSR(readCSR(ts, file+".csr"), usage)))
+	case "renew":
+		csr := readCSR(ts, file+".csr")
+		template := testpki.ClientTemplate("x")
+		template.Subject, template.DNSNames, template.NotAfter = csr.Subject, csr.DNSNames, time.Now().Add(2*365*24*time.Hour)
+		if len(args) > 4 {
+			template.ExtKeyUsage = append(template.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
+		}
+		writeFile(ts, args[3]+".pem", testpki.PEM(ca.Issue(template, csr.PublicKey)))
+	case "lasting":
+		lasts, err := time.ParseDuration(args[3])
+		ts.Check(err)
+		csr := readCSR(ts, file+".csr")
+		template := testpki.ClientTemplate(csr.Subject.CommonName)
+		template.NotBefore, template.NotAfter = time.Now().Add(min(lasts, 0)-3*time.Hour), time.Now().Add(lasts)
+		writeFile(ts, file+".pem", testpki.PEM(ca.Issue(template, csr.PublicKey)))
 	case "authority":
 		csr := readCSR(ts, file+".csr")
 		writeFile(ts, file+".pem", testpki.PEM(ca.Issue(&x509.Certificate{
@@ -69,6 +90,10 @@ func cmdPKI(ts *testscript.TestScript, neg bool, args []string) {
 			KeyUsage:    x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		}, csr.PublicKey)))
+	case "crl":
+		writeFile(ts, file+".pem", makeCRL(ts, ca, args[3:]))
+	case "notary":
+		writeNotary(ts, ca, file)
 	case "bad":
 		writeFile(ts, file+".pem", testpki.PEM(badServer(ts, ca, args[3])))
 	default:
@@ -124,4 +149,15 @@ func badServer(ts *testscript.TestScript, ca *testpki.CA, fault string) *x509.Ce
 		ts.Fatalf("no fault %q", fault)
 	}
 	return ca.Issue(template, public)
+}
+
+// writeNotary makes a certificate for document signing (RFC 9336).
+func writeNotary(ts *testscript.TestScript, ca *testpki.CA, file string) {
+	template := testpki.ClientTemplate("notary.example")
+	template.DNSNames, template.ExtKeyUsage = nil, nil
+	template.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 3, 36}}
+	pair := ca.Client("notary.example") // for its key
+	leaf := ca.Issue(template, pair.Leaf.PublicKey)
+	pair.Certificate, pair.Leaf = [][]byte{leaf.Raw}, leaf
+	writePair(ts, file, pair)
 }

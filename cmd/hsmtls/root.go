@@ -54,8 +54,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 func (a *app) root() *cobra.Command {
 	root := group("hsmtls", "mutual TLS with keys that never leave a PKCS#11 token",
-		a.tokenCommand(), a.keyCommand(), a.csrCommand(), a.certCommand(), a.trustCommand(),
-		a.dialCommand(), a.serveCommand(), a.auditCommand(),
+		a.tokenCommand(), a.keyCommand(), a.csrCommand(), a.certCommand(), a.estCommand(), a.trustCommand(), a.anchorCommand(), a.crlCommand(),
+		a.dialCommand(), a.serveCommand(), a.tunnelCommand(), a.auditCommand(), a.doctorCommand(), a.cleanCommand(),
 		a.terminalCommand(), a.pairCommand(), a.pairingCommand(), a.rootCommand(), a.versionCommand())
 	root.Long = rootHelp
 	root.SilenceErrors = true

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
+	"github.com/hsmtls/hsmtls-go/est"
 	"github.com/hsmtls/hsmtls-go/hsm"
 	"github.com/hsmtls/hsmtls-go/hsmtls"
 	"github.com/hsmtls/hsmtls-go/keystore"
@@ -83,6 +84,8 @@ func TestHints(t *testing.T) {
 		hsm.ErrNotInitialized, hsm.ErrInitialized, hsm.ErrBusy, hsm.ErrNoCgo,
 		keystore.ErrNotFound, keystore.ErrExists, keystore.ErrAmbiguous, keystore.ErrMismatch, keystore.ErrExtractable, keystore.ErrInUse, keystore.ErrChain,
 		truststore.ErrNotFound, truststore.ErrExists, truststore.ErrNoAnchors, truststore.ErrEmpty, truststore.ErrUntrusted, truststore.ErrUnrelated,
+		keystore.ErrIssuer, keystore.ErrNotLater, keystore.ErrWider, est.ErrIncomplete, errPasswordFile,
+		&est.PendingError{}, &est.StatusError{Code: 401}, &est.StatusError{Code: 500},
 		&truststore.RuleError{}, x509.UnknownAuthorityError{}, x509.HostnameError{Certificate: new(x509.Certificate)}, x509.CertificateInvalidError{},
 		hsmtls.ErrNotMutual, hsmtls.ErrNoServerName, hsmtls.ErrHandshakeTimeout,
 		pairing.ErrCode, pairing.ErrBusy, pairing.ErrRoot, pairing.ErrUnknown, pairing.ErrIssuer, errNoAuthority, errRootless,

@@ -43,6 +43,8 @@ func (l leakFree) Run() int {
 //	exits STATUS PROGRAM [ARG...]         run it and compare its exit status
 //	init LABEL                            initialise a token and set HSMTLS_TOKEN
 //	pki ...                               see pki_test.go
+//	id VARIABLE ISSUER                    see crl_test.go
+//	est NAME HOSTCA CA [LABEL]            see est_server_test.go
 //	start NAME REGEXP PROGRAM [ARG...]    run it in the background until it prints
 //	                                      REGEXP, whose group becomes $NAME; its
 //	                                      output is in NAME.out and NAME.err
@@ -62,6 +64,8 @@ func TestScripts(t *testing.T) {
 			"exits": cmdExits,
 			"init":  cmdInit,
 			"pki":   cmdPKI,
+			"id":    cmdID,
+			"est":   cmdEST,
 			"start": cmdStart,
 			"halt":  cmdHalt,
 			"waits": cmdWaits,

@@ -25,6 +25,7 @@ const lastWords = 3 * time.Second
 func (a *app) serveCommand() *cobra.Command {
 	var alias string
 	var asHTTP, echo bool
+	var refresh time.Duration
 	c := &cobra.Command{
 		Use:   "serve ADDR",
 		Short: "accept connections with mutual TLS",
@@ -33,7 +34,10 @@ output, and on standard error who connects and who is refused. It sends back wha
 gets (--echo, which is the default), or answers each HTTP request with who has asked
 (--http). It ends with SIGINT or SIGTERM and exit status 0.
 
-JSON: one object a line: event (listening, accepted, refused, request), address, and
+What other programs change on the token, in the trust store or of its own certificate,
+comes into force every --refresh, and at once with SIGHUP. Connections stay.
+
+JSON: one object a line: event (listening, accepted, refused, request, refreshed), address, and
 subject, error, method and path where there are some.`,
 		Example:           "  hsmtls serve 127.0.0.1:8443 --alias terminal_pub --http",
 		Args:              takes("ADDR"),
@@ -42,19 +46,24 @@ subject, error, method and path where there are some.`,
 			if _, _, err := net.SplitHostPort(args[0]); err != nil {
 				return usagef("invalid argument %q for ADDR: %w", args[0], err)
 			}
-			return a.withProvider(ctx, func(p *hsmtls.Provider, _ *truststore.Store) error {
+			if refresh < 0 {
+				return usagef("invalid argument %v for --refresh: it is a time, or 0", refresh)
+			}
+			return a.withProvider(ctx, func(p *hsmtls.Provider, trust *truststore.Store) error {
 				p.Logger = nil // refusals are reported here, with the address
 				ln, err := (&hsmtls.ListenConfig{Provider: p, Alias: alias}).Listen(ctx, "tcp", args[0])
 				if err != nil {
 					return err
 				}
 				s := &server{app: a, http: asHTTP, open: make(map[net.Conn]struct{})}
+				defer s.follow(ctx, p, trust, refresh)()
 				s.say(event{Event: "listening", Address: ln.Addr().String()})
 				return s.serve(ctx, ln)
 			})
 		}),
 	}
 	c.Flags().StringVar(&alias, "alias", "", "`ALIAS` of the certificate to present")
+	c.Flags().DurationVar(&refresh, "refresh", refreshTime, "`TIME` between two looks at the token, such as 30s; 0 for SIGHUP alone")
 	c.Flags().BoolVar(&echo, "echo", false, "send back what comes (default)")
 	c.Flags().BoolVar(&asHTTP, "http", false, "answer HTTP requests")
 	c.MarkFlagsMutuallyExclusive("echo", "http")
@@ -149,7 +158,7 @@ func (s *server) closeAll(web *http.Server) {
 // An event is one thing that happened to a server.
 type event struct {
 	Event   string `json:"event"`
-	Address string `json:"address"`
+	Address string `json:"address,omitempty"`
 	Subject string `json:"subject,omitempty"`
 	Error   string `json:"error,omitempty"`
 	Method  string `json:"method,omitempty"`
@@ -165,6 +174,8 @@ func (s *server) say(e event) {
 		_ = s.app.showLine(e) // nobody to tell
 	case e.Event == "listening":
 		fmt.Fprintf(s.app.stdout, "listening on %s\n", e.Address)
+	case e.Event == "refreshed":
+		fmt.Fprintln(s.app.stderr, "hsmtls: token read again")
 	case e.Event == "refused":
 		fmt.Fprintf(s.app.stderr, "hsmtls: refused %s: %s\n", e.Address, e.Error)
 	case e.Event == "request":

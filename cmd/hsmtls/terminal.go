@@ -5,11 +5,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,14 +25,11 @@ import (
 	"github.com/hsmtls/hsmtls-go/truststore"
 )
 
-// rereadTime is how often a terminal looks for what other programs have changed
-// in its list of POS.
-const rereadTime = 5 * time.Second
-
 // A terminalRun is the flags of terminal.
 type terminalRun struct {
 	listen, alias, authority string
 	screen, journal          string
+	refresh                  time.Duration
 }
 
 func (a *app) terminalCommand() *cobra.Command {
@@ -46,11 +47,16 @@ If standard input is a terminal, it understands a few words more, and says which
 A POS that is paired gets an answer to each HTTP request that says who has asked. Who has
 tried what is logged to standard error. It ends with SIGINT or SIGTERM and exit status 0.
 
---journal keeps, in a small file, which certificates are being delivered: without it a
-restart in that moment leaves a POS on the list that does not have its certificate.
+What other programs change on the token is noticed every --refresh, and at once with
+SIGHUP, unless standard input is a terminal: POS that hsmtls pairing revoke has revoked,
+whose connections are closed, and a certificate that hsmtls cert inject --replace has
+renewed. Another pairing CA takes a restart. Nothing that has expired is removed; that is
+for hsmtls pairing prune.
+
+` + journalHelp + `
 
 JSON: one object a line: event (listening, screen, code, working, paired, request, and
-wrong, blocked, failed, closed, renewed, revoked), and address, code, expires, pos_id,
+wrong, blocked, failed, closed, renewed, revoked, refreshed), and address, code, expires, pos_id,
 error, method and path where there are some.`,
 		Example:           "  hsmtls terminal --listen :8443 --alias terminal_pub --pairing-ca pairing_ca",
 		Args:              takes(),
@@ -60,6 +66,13 @@ error, method and path where there are some.`,
 				return err
 			}
 			return a.withPaired(ctx, func(tok *hsm.Token, trust *truststore.Store) error {
+				info, err := tok.Info(ctx)
+				if err != nil {
+					return err
+				}
+				if r.journal, err = journalPath(r.journal, info); err != nil {
+					return err
+				}
 				return a.terminal(ctx, r, keystore.New(tok), trust)
 			})
 		}),
@@ -69,7 +82,8 @@ error, method and path where there are some.`,
 	f.StringVar(&r.alias, "alias", "", "`ALIAS` of the certificate to present")
 	f.StringVar(&r.authority, "pairing-ca", "", "`ALIAS` of the pairing CA, see hsmtls pairing init")
 	f.StringVar(&r.screen, "screen", "127.0.0.1:0", "loopback `ADDR` of the operator's page, or none")
-	f.StringVar(&r.journal, "journal", "", "`FILE` to remember deliveries in across a restart")
+	f.StringVar(&r.journal, "journal", "", "`FILE` to remember deliveries in across a restart, or none")
+	f.DurationVar(&r.refresh, "refresh", refreshTime, "`TIME` between two looks at the token, such as 30s; 0 for SIGHUP alone")
 	mustHave(c, "listen", "alias", "pairing-ca")
 	_ = c.MarkFlagFilename("journal")
 	return c
@@ -78,6 +92,9 @@ error, method and path where there are some.`,
 func (r terminalRun) check() error {
 	if _, _, err := net.SplitHostPort(r.listen); err != nil {
 		return usagef("invalid argument %q for --listen: %w", r.listen, err)
+	}
+	if r.refresh < 0 {
+		return usagef("invalid argument %v for --refresh: it is a time, or 0", r.refresh)
 	}
 	if r.screen == noScreen {
 		return nil
@@ -96,7 +113,7 @@ func (r terminalRun) check() error {
 // at once.
 func (a *app) terminal(ctx context.Context, r terminalRun, keys *keystore.Store, trust *truststore.Store) error {
 	named, err := a.namedRoots()
-	if err != nil {
+	if err != nil && !errors.Is(err, errNoRoots) {
 		return err
 	}
 	ca, err := issuer(ctx, keys, r.authority, named)
@@ -107,7 +124,10 @@ func (a *app) terminal(ctx context.Context, r terminalRun, keys *keystore.Store,
 	if err != nil {
 		return err
 	}
-	o := &operator{app: a, trust: trust, dialogue: isTerminal(a.stdin)}
+	o := &operator{
+		app: a, keys: keys, trust: trust, dialogue: isTerminal(a.stdin),
+		presented: own.Chain[0], warned: make(map[string]bool),
+	}
 	o.terminal = &pairing.Terminal{
 		Issuer:   ca,
 		Registry: &truststore.Clients{Store: trust},
@@ -119,8 +139,11 @@ func (a *app) terminal(ctx context.Context, r terminalRun, keys *keystore.Store,
 	}
 	if chain, ok := complete(own.Chain, named); ok {
 		o.terminal.Root = chain[len(chain)-1]
+	} else {
+		a.warn("root of certificate %s is not known: a POS cannot check it by fingerprint", cell(r.alias))
 	}
 	defer o.terminal.Close()
+	o.warnOfExpiry()
 	return o.serve(ctx, r)
 }
 
@@ -143,6 +166,11 @@ func (o *operator) serve(ctx context.Context, r terminalRun) error {
 	if err != nil {
 		return err
 	}
+	asked := make(chan os.Signal, 1)
+	if !o.dialogue { // or the window of a person that closes would not end it
+		signal.Notify(asked, syscall.SIGHUP)
+		defer signal.Stop(asked)
+	}
 	page, err := o.openScreen(ctx, r.screen)
 	if err != nil {
 		ln.Close()
@@ -152,30 +180,11 @@ func (o *operator) serve(ctx context.Context, r terminalRun) error {
 	defer working.Wait()
 	defer cancel()
 	working.Go(func() { page(ctx) })
-	working.Go(func() { o.reread(ctx) })
+	working.Go(func() { o.keepFresh(ctx, r.refresh, asked) })
 	working.Go(func() { o.follow(ctx) })
 	working.Go(func() { o.listen(ctx, cancel) })
 	o.say(terminalEvent{Event: "listening", Address: ln.Addr().String()})
 	return o.terminal.Serve(ctx, ln)
-}
-
-// reread takes notice of POS that another program has revoked.
-func (o *operator) reread(ctx context.Context) {
-	tick := time.NewTicker(rereadTime)
-	defer tick.Stop()
-	failing := false
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			err := o.trust.Refresh(ctx)
-			if err != nil && !failing && ctx.Err() == nil {
-				o.app.warn("list of POS cannot be read again: %v", err)
-			}
-			failing = err != nil
-		}
-	}
 }
 
 // answer tells a POS who it is.

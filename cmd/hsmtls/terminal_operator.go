@@ -6,6 +6,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -15,6 +16,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/hsmtls/hsmtls-go/keystore"
 	"github.com/hsmtls/hsmtls-go/pairing"
 	"github.com/hsmtls/hsmtls-go/truststore"
 )
@@ -23,11 +25,16 @@ import (
 // output.
 type operator struct {
 	app      *app
+	keys     *keystore.Store
 	trust    *truststore.Store
 	terminal *pairing.Terminal
 	dialogue bool // with a person, not with a program
 
 	saying sync.Mutex
+
+	freshening sync.Mutex        // guards what follows
+	presented  *x509.Certificate // the terminal's own
+	warned     map[string]bool   // by DER: said to expire soon
 }
 
 func isTerminal(f any) bool {
@@ -65,6 +72,8 @@ func (o *operator) say(e terminalEvent) {
 		fmt.Fprintf(o.app.stdout, "paired: %s\n", clean(e.POSID))
 	case "request":
 		fmt.Fprintf(o.app.stderr, "hsmtls: %s %s from %s, POS %s\n", clean(e.Method), clean(e.Path), e.Address, cell(e.POSID))
+	case "refreshed":
+		fmt.Fprintln(o.app.stderr, "hsmtls: token read again")
 	default:
 		if o.dialogue {
 			fmt.Fprintln(o.app.stdout, e.sentence())
@@ -159,7 +168,7 @@ func (o *operator) complain(err error) {
 	o.app.complain(err, hintFor(err))
 }
 
-const promptText = "Enter shows a setup code; close, details, list, revoke POSID and quit do what they say"
+const promptText = "Enter shows a setup code; close, details, list, revoke POSID, refresh and quit do what they say"
 
 func (o *operator) prompt() {
 	if o.dialogue {
@@ -190,6 +199,8 @@ func (o *operator) obey(ctx context.Context, line string, quit func()) {
 		if err := o.terminal.Revoke(ctx, id); err != nil {
 			o.complain(fmt.Errorf("%w: %q", err, id))
 		}
+	case "refresh":
+		o.refreshNow(ctx)
 	case "quit":
 		quit()
 	default:
@@ -209,10 +220,7 @@ func (o *operator) details() {
 }
 
 func (o *operator) list() {
-	all := []paired{}
-	for _, p := range o.terminal.List() {
-		all = append(all, paired{p.ID, describe(p.Certificate)})
-	}
+	all := describePOS(o.terminal.List(), o.terminal.Expired())
 	o.saying.Lock()
 	defer o.saying.Unlock()
 	printPaired(o.app.stdout, all)

@@ -17,7 +17,7 @@ import (
 
 func (a *app) trustCommand() *cobra.Command {
 	return group("trust", "decide whom to trust: inject, list, verify and remove certificates",
-		a.trustInject(), a.trustList(), a.trustShow(), a.trustRemove(), a.trustVerify())
+		a.trustInject(), a.trustList(), a.trustShow(), a.trustRemove(), a.trustVerify(), a.trustRevoke(), a.trustUnrevoke())
 }
 
 // An entry is what is shown of one. JSON has these fields.
@@ -25,12 +25,13 @@ type entry struct {
 	Alias       string        `json:"alias"`
 	Usages      []string      `json:"usages"` // "server", "client"
 	Certificate certificate   `json:"certificate"`
-	Issuers     []certificate `json:"issuers"` // that prove it, the root last
-	Private     bool          `json:"private"` // whether the token shows and changes it after login only
+	Issuers     []certificate `json:"issuers"`   // that prove it, the root last
+	Endorsers   []certificate `json:"endorsers"` // that prove it if it is endorsed, the root last
+	Private     bool          `json:"private"`   // whether the token shows and changes it after login only
 }
 
-const entryHelp = `alias, usages (server, client), certificate, issuers, private;
-in a certificate or issuer
+const entryHelp = `alias, usages (server, client), certificate, issuers, endorsers, private;
+in a certificate, issuer or endorser
 ` + certificateHelp + "."
 
 func describeEntry(e truststore.Entry) entry {
@@ -39,6 +40,7 @@ func describeEntry(e truststore.Entry) entry {
 		Usages:      []string{},
 		Certificate: describe(e.Certificate),
 		Issuers:     describeAll(e.Issuers),
+		Endorsers:   describeAll(e.Endorsers),
 		Private:     e.Private,
 	}
 	for _, u := range e.Usages {
@@ -57,6 +59,9 @@ func (e entry) row() []string {
 
 // root names who vouches for the entry in the end.
 func (e entry) root() string {
+	if n := len(e.Endorsers); n > 0 {
+		return e.Endorsers[n-1].Subject
+	}
 	if len(e.Issuers) == 0 {
 		return e.Certificate.Subject
 	}
@@ -86,9 +91,9 @@ func printEntries(w io.Writer, all []entry) {
 }
 
 func (a *app) trustInject() *cobra.Command {
-	var issuers string
+	var issuers, from, endorsement string
 	c := &cobra.Command{
-		Use:   "inject ALIAS CERT.pem",
+		Use:   "inject ALIAS CERT.pem | inject --from DIR",
 		Short: "trust a certificate that the acquirer or the vendor has signed",
 		Long: `inject makes a certificate a trusted entry: that of a server, of a client, or of a CA
 whose servers and clients are then trusted. It is written only if a root named by
@@ -96,28 +101,69 @@ whose servers and clients are then trusted. It is written only if a root named b
 in --issuers, and if it meets the certificate profile. CERT.pem has this one
 certificate; "-" is standard input.
 
-JSON: ` + entryHelp,
-		Example:           "  hsmtls trust inject host host.pem --acquirer-root acquirer-root.pem",
-		Args:              takes("ALIAS", "CERT.pem"),
+The certificate of a server that somebody else has issued, such as a public CA, can be
+signed by the acquirer or the vendor for injection: --endorsement takes that signature,
+a detached CMS in DER over the certificate in DER, as openssl cms -sign -binary makes it.
+Then this certificate is trusted, and no other of its CA.
+
+With --from, every file in a folder is injected whose name ends in .pem, .crt, .cer or
+.der; its alias is the name without that. A file may have the issuers behind its
+certificate; of those in --issuers each takes what it needs. What was interrupted goes
+on when it is begun again. Each file is said to be accepted, already there, or refused
+and why; if standard error is a terminal a bar shows how far it is, and only what is
+refused is said. The exit status is 1 if a file was refused.
+
+JSON: ` + entryHelp + `
+With --from, one object a line: file, alias, verdict (accepted, already, refused), reason.`,
+		Example: "  hsmtls trust inject host host.pem --acquirer-root acquirer-root.pem",
+		Args: func(c *cobra.Command, args []string) error {
+			if from != "" {
+				return takes()(c, args)
+			}
+			return takes("ALIAS", "CERT.pem")(c, args)
+		},
 		ValidArgsFunction: completes(nil, certificateFiles),
 		RunE: a.does(func(ctx context.Context, args []string) error {
-			chain, err := a.readEntry(args[1], issuers)
-			if err != nil {
-				return err
+			if from != "" {
+				return a.injectFrom(ctx, from, issuers)
 			}
-			return a.withTrust(ctx, func(_ *hsm.Token, store *truststore.Store) error {
-				injected, err := store.Inject(ctx, args[0], chain...)
-				if err != nil {
-					return err
-				}
-				e := describeEntry(injected)
-				return a.did(e, "injected trusted entry %s for %s: %s, signed below %s",
-					cell(e.Alias), joined(e.Usages), cell(e.Certificate.Subject), cell(e.root()))
-			})
+			return a.injectOne(ctx, args[0], args[1], issuers, endorsement)
 		}),
 	}
 	c.Flags().StringVar(&issuers, "issuers", "", "`FILE` with the certificates between this one and the root")
+	c.Flags().StringVar(&endorsement, "endorsement", "", "`FILE` with the acquirer's or vendor's CMS signature over the certificate")
+	c.Flags().StringVar(&from, "from", "", "`DIR` of which every certificate is injected")
+	c.MarkFlagsMutuallyExclusive("endorsement", "from")
+	c.MarkFlagsMutuallyExclusive("endorsement", "issuers")
+	_ = c.MarkFlagDirname("from")
 	return c
+}
+
+// injectOne injects a certificate that its issuers prove, or an endorsement.
+func (a *app) injectOne(ctx context.Context, alias, path, issuersPath, endorsementPath string) error {
+	chain, err := a.readEntry(path, issuersPath)
+	if err != nil {
+		return err
+	}
+	inject := func(store *truststore.Store) (truststore.Entry, error) { return store.Inject(ctx, alias, chain...) }
+	if endorsementPath != "" {
+		endorsement, err := a.readInput(endorsementPath)
+		if err != nil {
+			return err
+		}
+		inject = func(store *truststore.Store) (truststore.Entry, error) {
+			return store.InjectEndorsed(ctx, alias, chain[0], endorsement)
+		}
+	}
+	return a.withTrust(ctx, func(_ *hsm.Token, store *truststore.Store) error {
+		injected, err := inject(store)
+		if err != nil {
+			return err
+		}
+		e := describeEntry(injected)
+		return a.did(e, "injected trusted entry %s for %s: %s, signed below %s",
+			cell(e.Alias), joined(e.Usages), cell(e.Certificate.Subject), cell(e.root()))
+	})
 }
 
 // readEntry reads the certificate to trust and what is needed to prove it.
@@ -134,7 +180,7 @@ func (a *app) trustList() *cobra.Command {
 	return &cobra.Command{
 		Use:               "list",
 		Short:             "list the trusted entries",
-		Long:              "list shows the entries that are trusted. All are verified first; how many are not\ntrusted, and are not shown, is said on standard error.\n\nJSON: an array of " + entryHelp,
+		Long:              "list shows the entries that are trusted. All are verified first; how many are not\ntrusted is said on standard error; those of them that are revoked are shown with the\nreason, and so is the deny-list.\n\nJSON, of what is trusted: an array of " + entryHelp,
 		Args:              takes(),
 		ValidArgsFunction: completes(),
 		RunE: a.does(func(ctx context.Context, _ []string) error {
@@ -143,7 +189,10 @@ func (a *app) trustList() *cobra.Command {
 					a.warn("%s on the token not trusted: hsmtls trust verify says why", count(n, "certificate is", "certificates are"))
 				}
 				all := entries(store)
-				return a.show(all, func(w io.Writer) { printEntries(w, all) })
+				return a.show(all, func(w io.Writer) {
+					printEntries(w, all)
+					printRevoked(w, store)
+				})
 			})
 		}),
 	}

@@ -94,6 +94,10 @@ func (e entry) print(w io.Writer) {
 		fmt.Fprintf(w, "\nissuer %d of %d\n", n+1, len(e.Issuers))
 		c.print(w)
 	}
+	for n, c := range e.Endorsers {
+		fmt.Fprintf(w, "\nendorser %d of %d\n", n+1, len(e.Endorsers))
+		c.print(w)
+	}
 }
 
 // A verification is the flags of trust verify.
