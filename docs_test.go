@@ -26,6 +26,7 @@ var docImports = map[string]string{
 	"errors":     "errors",
 	"est":        module + "/est",
 	"fleet":      module + "/fleet",
+	"tunnel":     module + "/tunnel",
 	"fmt":        "fmt",
 	"http":       "net/http",
 	"net":        "net",

@@ -29,7 +29,8 @@ type identity struct {
 	Problem string        `json:"problem"` // why it is refused; empty if it is not
 }
 
-const identityHelp = `alias, key, chain (leaf first), left (until the first of the chain ends), problem; in a chain
+const identityHelp = `alias, key, chain (leaf first), left (until the first of
+the chain ends), problem; in a chain
 ` + certificateHelp + "."
 
 func describeIdentity(i keystore.IdentityInfo) identity {

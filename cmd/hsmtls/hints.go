@@ -66,8 +66,11 @@ var hints = []hint{
 	{is(keystore.ErrChain), "a chain file has the certificate of the key first, then its issuer, then the issuer's issuer"},
 	{is(keystore.ErrAmbiguous), "hsmtls cert list and hsmtls key list show which objects share a name; delete or rename all but one"},
 
+	{is(truststore.ErrOwner), "the owner of the token has to sign the root: give it as --proof; the owner root itself is replaced by one it has signed, never removed"},
+	{is(truststore.ErrAnchorUsage), "a root for certificates and CRLs only is needed: keyUsage = keyCertSign, cRLSign"},
+	{is(truststore.ErrEndorsement), "openssl cms -verify shows what is wrong with it; it has to be over the certificate in DER, detached, with SHA-256"},
 	{is(errRejected), "hsmtls trust remove ALIAS removes an entry; hsmtls trust inject puts a good one in its place"},
-	{is(truststore.ErrNotFound), "hsmtls trust list shows the entries"},
+	{is(truststore.ErrNotFound), "hsmtls trust list shows the entries, hsmtls anchor list the roots on the token"},
 	{is(truststore.ErrExists), "hsmtls trust list and hsmtls cert list show what has this alias or certificate"},
 	{is(truststore.ErrCRLIssuer), "the CRL has to be signed by a root that is named, or by a CA that hsmtls trust list or trust show shows"},
 	{is(truststore.ErrOlder), "hsmtls crl list shows the number of the CRL in the store: fetch a newer one"},

@@ -150,7 +150,7 @@ func sentence(err error) string {
 		return "interrupted"
 	}
 	s := err.Error()
-	for _, prefix := range []string{"hsm: ", "keystore: ", "truststore: ", "hsmtls: ", "pairing: ", "est: "} {
+	for _, prefix := range []string{"hsm: ", "keystore: ", "truststore: ", "hsmtls: ", "pairing: ", "est: ", "tunnel: "} {
 		s = strings.TrimPrefix(s, prefix)
 	}
 	return clean(s)
