@@ -54,7 +54,8 @@ both steps; --issuer admits another CA, --usage another usage, --earlier an earl
 Programs that have the alias open present the new certificate in new connections: the
 one that renews at once, others when they refresh.
 
-JSON: ` + identityHelp + ` With --csr-out: alias, pem.`,
+JSON: ` + identityHelp + `
+With --csr-out: alias, pem.`,
 		Example: "  hsmtls cert renew terminal_pub --csr-out renewal.csr\n" +
 			"  hsmtls cert renew terminal_pub --answer renewed.pem\n" +
 			"  hsmtls cert renew terminal_pub --est https://est.example:8443",

@@ -74,7 +74,7 @@ type crl struct {
 	Problem    string     `json:"problem"` // empty if there is none
 }
 
-const crlHelp = "id (of the issuer), issuer, number, this_update, next_update, revoked (how many),\nprivate, problem"
+const crlHelp = "id (of the issuer), issuer, number, this_update, next_update,\nrevoked (how many), private, problem"
 
 func describeCRL(c truststore.CRL) crl {
 	d := crl{ID: c.ID, Issuer: c.Issuer, Revoked: c.Revoked, Private: c.Private, Problem: problem(c.Err)}

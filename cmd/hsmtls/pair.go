@@ -48,7 +48,8 @@ No token is needed for that.
 With --alias the POS has a token of its own, and its key is there: KEYALIAS, which is made
 if it is not there. The certificate is put on the token under ALIAS, where one for this
 key is replaced; key.pem is left out. hsmtls trust inject NAME DIR/root.pem with
---acquirer-root DIR/root.pem then makes the terminal trusted, for hsmtls dial --alias ALIAS.
+--acquirer-root DIR/root.pem then makes the terminal trusted, for hsmtls dial --alias
+ALIAS.
 
 --root is the root that hsmtls root export prints, as PEM or JSON, or the fingerprint
 (sha256:...) on the terminal's screen. --link is what the QR code there says: it has the

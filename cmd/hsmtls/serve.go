@@ -37,7 +37,8 @@ gets (--echo, which is the default), or answers each HTTP request with who has a
 What other programs change on the token, in the trust store or of its own certificate,
 comes into force every --refresh, and at once with SIGHUP. Connections stay.
 
-JSON: one object a line: event (listening, accepted, refused, request, refreshed), address, and
+JSON: one object a line: event (listening, accepted, refused, request, refreshed),
+address, and
 subject, error, method and path where there are some.`,
 		Example:           "  hsmtls serve 127.0.0.1:8443 --alias terminal_pub --http",
 		Args:              takes("ADDR"),

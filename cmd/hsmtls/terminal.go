@@ -56,7 +56,8 @@ for hsmtls pairing prune.
 ` + journalHelp + `
 
 JSON: one object a line: event (listening, screen, code, working, paired, request, and
-wrong, blocked, failed, closed, renewed, revoked, refreshed), and address, code, expires, pos_id,
+wrong, blocked, failed, closed, renewed, revoked, refreshed), and address, code, expires,
+pos_id,
 error, method and path where there are some.`,
 		Example:           "  hsmtls terminal --listen :8443 --alias terminal_pub --pairing-ca pairing_ca",
 		Args:              takes(),

@@ -180,7 +180,7 @@ func (a *app) trustList() *cobra.Command {
 	return &cobra.Command{
 		Use:               "list",
 		Short:             "list the trusted entries",
-		Long:              "list shows the entries that are trusted. All are verified first; how many are not\ntrusted is said on standard error; those of them that are revoked are shown with the\nreason, and so is the deny-list.\n\nJSON, of what is trusted: an array of " + entryHelp,
+		Long:              "list shows the entries that are trusted. All are verified first; how many are not\ntrusted is said on standard error; those of them that are revoked are shown with the\nreason, and so is the deny-list.\n\nJSON, of what is trusted: an array of\n" + entryHelp,
 		Args:              takes(),
 		ValidArgsFunction: completes(),
 		RunE: a.does(func(ctx context.Context, _ []string) error {
