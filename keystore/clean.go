@@ -173,7 +173,8 @@ func leftoversOf(kind LeftoverKind, objects []p11.Certificate) (found []Leftover
 	return found
 }
 
-// interrupted returns what replacements that were cut short have left. Where a
+// interrupted returns what replacements that were cut short, or were done by two at
+// once, have left. Where a
 // note does not settle which of several certificates counts, nothing is listed:
 // that is for a person to decide.
 func interrupted(objects []p11.Certificate) (superseded, notes []p11.Certificate) {
@@ -182,16 +183,31 @@ func interrupted(objects []p11.Certificate) (superseded, notes []p11.Certificate
 			continue
 		}
 		contenders, rivals := contend(objects, note.ID)
-		chosen, settled := settles(rivals, contenders)
+		distinct := differing(contenders)
+		chosen, settled := settles(rivals, distinct)
 		switch {
-		case len(contenders) < 2:
+		case len(distinct) < 2:
 			notes = append(notes, note)
 		case settled:
 			notes = append(notes, note)
-			superseded = append(superseded, allBut(chosen, contenders)...)
+			superseded = append(superseded, allBut(chosen, distinct)...)
 		}
 	}
-	return superseded, notes
+	return append(superseded, copies(objects)...), notes
+}
+
+// copies returns the certificates of keys of this package that are on the token
+// once more.
+func copies(objects []p11.Certificate) (again []p11.Certificate) {
+	seen := map[string]bool{}
+	for _, o := range objects {
+		same := o.Label + "\x00" + string(o.ID) + "\x00" + string(o.Value)
+		if isKeyID(o.ID) && seen[same] {
+			again = append(again, o)
+		}
+		seen[same] = true
+	}
+	return again
 }
 
 // contend returns the certificates that may have the alias of a note, and the

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 
 	names "github.com/hsmtls/hsmtls-go/internal/alias"
@@ -126,29 +127,45 @@ func parseLeaf(object p11.Certificate) (leaf, error) {
 // interrupted replacement has left beside it. None, or two without a note, are
 // looked for again: a replacement may have removed the old certificate between
 // the token's finding it and reading it, or the note after the two were seen.
+// Copies, which two processes make that do the same thing at once, count as one.
 func (s *Store) choose(ctx context.Context, alias string) (c p11.Certificate, superseded []p11.Certificate, err error) {
 	for try := 1; ; try++ {
 		found, err := s.candidates(ctx, alias)
+		distinct := differing(found)
 		switch {
 		case err != nil:
 			return p11.Certificate{}, nil, err
-		case len(found) == 1:
-			return found[0], nil, nil
+		case len(distinct) == 1:
+			return distinct[0], allBut(distinct[0], found), nil
 		case len(found) == 0 && try == maxTries:
 			return p11.Certificate{}, nil, fmt.Errorf("certificate is %w", ErrNotFound)
 		case len(found) == 0:
 			continue
 		}
-		chosen, noted, err := s.noted(ctx, alias, found)
+		chosen, noted, err := s.noted(ctx, alias, distinct)
 		switch {
 		case err != nil:
 			return p11.Certificate{}, nil, err
 		case noted:
 			return chosen, allBut(chosen, found), nil
 		case try == maxTries:
-			return p11.Certificate{}, nil, ambiguousCertificates(found)
+			return p11.Certificate{}, nil, ambiguousCertificates(distinct)
 		}
 	}
+}
+
+// differing leaves out objects that are the same as another one in everything.
+func differing(found []p11.Certificate) (distinct []p11.Certificate) {
+	for _, c := range found {
+		if !slices.ContainsFunc(distinct, func(o p11.Certificate) bool { return isCopy(c, o) }) {
+			distinct = append(distinct, c)
+		}
+	}
+	return distinct
+}
+
+func isCopy(a, b p11.Certificate) bool {
+	return a.Label == b.Label && bytes.Equal(a.ID, b.ID) && bytes.Equal(a.Value, b.Value)
 }
 
 func allBut(chosen p11.Certificate, found []p11.Certificate) (rest []p11.Certificate) {
