@@ -144,6 +144,9 @@ func (b *bulk) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := b.consult(ctx); err != nil {
+		return err
+	}
 	there := indexOf(objects)
 	b.claim(there)
 	if there, err = b.keepIssuers(ctx, there); err != nil {
@@ -160,6 +163,26 @@ func (b *bulk) write(ctx context.Context) error {
 			return p.Err
 		}
 		p.settled = true
+	}
+	return nil
+}
+
+// consult refuses what CRLs revoke that nobody could verify before.
+func (b *bulk) consult(ctx context.Context) error {
+	var entries []Entry
+	for _, p := range b.pending {
+		if p.Err == nil {
+			entries = append(entries, p.Entry)
+		}
+	}
+	now, err := b.store.consult(ctx, entries...)
+	if err != nil {
+		return err
+	}
+	for i := range b.pending {
+		if p := &b.pending[i]; p.Err == nil {
+			p.Entry, p.Err = now.standing(p.Entry, now.revocations, p.Chain, b.store.now())
+		}
 	}
 	return nil
 }
@@ -187,8 +210,8 @@ func (b *bulk) claim(there index) {
 		t := p.Entry.template()
 		_, before := there.find(t)
 		_, twice := taken.find(t)
-		p.Already = before || twice
-		p.settled = p.Already
+		p.settled = before || twice
+		p.Already = p.settled && len(there.missing(p.Entry)) == 0
 		taken.expect(t)
 	}
 }
@@ -196,7 +219,7 @@ func (b *bulk) claim(there index) {
 // keepIssuers writes the issuers that are missing, and returns what is there then.
 func (b *bulk) keepIssuers(ctx context.Context, there index) (index, error) {
 	for _, p := range b.pending {
-		if p.settled || p.Err != nil {
+		if p.Err != nil {
 			continue
 		}
 		for _, t := range there.missing(p.Entry) {

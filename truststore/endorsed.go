@@ -47,15 +47,15 @@ func (s *Store) InjectEndorsed(ctx context.Context, name string, cert *x509.Cert
 	if err != nil {
 		return Entry{}, err
 	}
+	now, e, err := s.stand(ctx, e, nil)
+	if err != nil {
+		return Entry{}, err
+	}
 	// An endorsement without an entry is nothing, so it comes first.
 	if err := s.keepEndorsement(ctx, cert, endorsement); err != nil {
 		return Entry{}, err
 	}
-	if e, err = s.write(ctx, e); err != nil {
-		return Entry{}, err
-	}
-	s.publish(s.snapshot().with(e))
-	return e, nil
+	return s.bring(ctx, now, e)
 }
 
 func (s *snapshot) admitEndorsed(name string, cert *x509.Certificate, endorsement []byte, at time.Time) (Entry, error) {

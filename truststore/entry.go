@@ -56,13 +56,22 @@ func (e Entry) template() p11.CertificateTemplate {
 	return template(e.Alias, e.Certificate, category)
 }
 
-// issuerTemplates are the objects that keep the proof of an entry. The anchor is
-// not among them: it is the caller's to give.
+// keptIssuers are the issuers that are kept on the token beside the entry. The
+// anchor is not among them: it is the caller's to give.
+func (e Entry) keptIssuers() []*x509.Certificate { return e.Issuers[:max(0, len(e.Issuers)-1)] }
+
+// between are the CAs that lie between the entry, or who endorsed it, and the anchor.
+func (e Entry) between() []*x509.Certificate {
+	if n := len(e.Endorsers); n > 0 {
+		return e.Endorsers[1:max(1, n-1)]
+	}
+	return e.keptIssuers()
+}
+
+// issuerTemplates are the objects that keep the proof of an entry.
 func (e Entry) issuerTemplates() (templates []p11.CertificateTemplate) {
-	for i, c := range e.Issuers {
-		if i < len(e.Issuers)-1 {
-			templates = append(templates, template(alias.TrustIssuerLabel(c.Raw), c, p11.CategoryAuthority))
-		}
+	for _, c := range e.keptIssuers() {
+		templates = append(templates, template(alias.TrustIssuerLabel(c.Raw), c, p11.CategoryAuthority))
 	}
 	return templates
 }

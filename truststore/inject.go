@@ -39,7 +39,8 @@ const undoTime = 10 * time.Second
 // times: it lists the objects, writes, lists them again and reads the new one. With
 // issuers that are not there yet it is once more for each, and twice more. Another
 // token is asked for the alias, the certificate and each issuer where that one lists.
-// Certificates longer than a page take two calls more.
+// Certificates longer than a page take two calls more, and CRLs that could not be
+// verified yet one.
 func (s *Store) Inject(ctx context.Context, name string, chain ...*x509.Certificate) (_ Entry, err error) {
 	defer wrap(&err, "inject", name)
 	if err := alias.Check(name); err != nil {
@@ -54,10 +55,20 @@ func (s *Store) Inject(ctx context.Context, name string, chain ...*x509.Certific
 	if err != nil {
 		return Entry{}, err
 	}
+	now, e, err := s.stand(ctx, e, chain)
+	if err != nil {
+		return Entry{}, err
+	}
+	return s.bring(ctx, now, e)
+}
+
+// bring makes what was admitted an entry on the token and in this store, which knows
+// what now knows.
+func (s *Store) bring(ctx context.Context, now *snapshot, e Entry) (_ Entry, err error) {
 	if e, err = s.write(ctx, e); err != nil {
 		return Entry{}, err
 	}
-	s.publish(s.snapshot().with(e))
+	s.publish(now.with(e))
 	return e, nil
 }
 

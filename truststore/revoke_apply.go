@@ -56,6 +56,31 @@ func (s *snapshot) revoking(r *revocations, at time.Time) *snapshot {
 	return &next
 }
 
+// consult reads the CRLs again that could not be verified for want of their issuer,
+// if there are any: those who prove one of these entries may have issued them. It
+// returns what is revoked then, and the snapshot without what that concerns.
+func (s *Store) consult(ctx context.Context, entries ...Entry) (*snapshot, error) {
+	now := s.snapshot()
+	if !slices.ContainsFunc(now.rejected, func(r Rejected) bool { return alias.IsCRLLabel(r.Label) }) {
+		return now, nil
+	}
+	knowing := newSnapshot(now.anchors, slices.Concat(now.entries, entries), now.kept, nil)
+	found, err := s.readRevocations(ctx, knowing)
+	if err != nil {
+		return nil, err
+	}
+	return now.revoking(found.revocations, s.now()), nil
+}
+
+// stand consults what is revoked about one entry.
+func (s *Store) stand(ctx context.Context, e Entry, chain []*x509.Certificate) (*snapshot, Entry, error) {
+	now, err := s.consult(ctx, e)
+	if err == nil {
+		e, err = now.standing(e, now.revocations, chain, s.now())
+	}
+	return now, e, err
+}
+
 // standing returns e as long as nothing on its path is revoked, or e as another
 // path proves it. Chain is what may be on that path beside the issuers known here.
 func (s *snapshot) standing(e Entry, r *revocations, chain []*x509.Certificate, at time.Time) (Entry, error) {

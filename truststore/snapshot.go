@@ -17,7 +17,7 @@ type snapshot struct {
 	entries       []Entry // by alias
 	rejected      []Rejected
 	kept          []*x509.Certificate // issuers on the token, which are no entries
-	issuers       issuers             // kept, and the entries that are CAs
+	issuers       issuers             // kept, the entries that are CAs, and what proves entries
 	byCertificate map[string]Entry    // by DER
 	revocations   *revocations        // nil if nothing is known to be revoked
 }
@@ -39,6 +39,9 @@ func newSnapshot(from *anchors, entries []Entry, kept []*x509.Certificate, rejec
 		if e.Certificate.IsCA {
 			s.issuers.add(e.Certificate)
 		}
+		for _, c := range e.between() {
+			s.issuers.add(c)
+		}
 	}
 	return s
 }
@@ -49,8 +52,7 @@ func (s *snapshot) with(e Entry) *snapshot {
 	entries := slices.DeleteFunc(slices.Clone(s.entries), func(old Entry) bool {
 		return old.Alias == e.Alias || old.Certificate.Equal(e.Certificate)
 	})
-	kept := slices.Concat(s.kept, e.Issuers[:max(0, len(e.Issuers)-1)])
-	next := newSnapshot(s.anchors, append(entries, e), kept, s.rejected)
+	next := newSnapshot(s.anchors, append(entries, e), slices.Concat(s.kept, e.keptIssuers()), s.rejected)
 	next.revocations = s.revocations
 	return next
 }
