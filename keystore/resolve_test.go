@@ -35,14 +35,6 @@ func TestResolutionRefuses(t *testing.T) {
 			want: ErrAmbiguous,
 		},
 		{
-			name: "one certificate twice",
-			plant: func(t *testing.T, s *Store, key *Key, leaf *x509.Certificate) {
-				write(t, s, "x", key.Info().ID, leaf)
-				write(t, s, "x", key.Info().ID, leaf)
-			},
-			want: ErrAmbiguous,
-		},
-		{
 			name: "a certificate of another key beside it",
 			plant: func(t *testing.T, s *Store, key *Key, leaf *x509.Certificate) {
 				write(t, s, "x", key.Info().ID, leaf)

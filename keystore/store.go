@@ -22,7 +22,8 @@
 //  4. the proof: the public keys are equal, and a test signature verifies. The
 //     signature is made once per key and Store.
 //
-// Two candidates in step 1 or 2 are [ErrAmbiguous]. While [Store.Replace] is at
+// Two candidates in step 1 or 2 are [ErrAmbiguous]; copies that are the same in label,
+// id and certificate are one. While [Store.Replace] is at
 // work there are two certificates for a moment; a note on the token says which.
 //
 // # What other tools see
