@@ -79,7 +79,7 @@ func (p *Provider) clientCertificate(cri *tls.CertificateRequestInfo, id *identi
 	if err := cri.SupportsCertificate(&cert); err != nil {
 		return nil, fmt.Errorf("hsmtls: alias %q: %w", id.alias, err)
 	}
-	cert.PrivateKey = p.bind(cri.Context(), id.key, nil, nil)
+	cert.PrivateKey = p.bind(cri.Context(), id.alias, id.key, nil, nil)
 	return &cert, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 )
 
 // Dialer dials servers as one identity. Its fields must not be changed while
@@ -62,7 +63,9 @@ func (d *Dialer) dial(ctx context.Context, network, addr string) (*tls.Conn, err
 		return nil, err
 	}
 	c := d.Provider.newClientConn(id, name, addr)
+	began := time.Now()
 	conn, err := c.handshake(ctx, raw, d.NextProtos)
+	d.observeDial(raw, name, began, conn, err)
 	if err != nil {
 		return nil, fmt.Errorf("hsmtls: dial %s as %q: %w", addr, d.Alias, err)
 	}

@@ -48,7 +48,7 @@ func (l *ListenConfig) Listen(ctx context.Context, network, addr string) (net.Li
 	if err != nil {
 		return nil, err
 	}
-	return &listener{Listener: inner, p: l.Provider, cfg: s.config()}, nil
+	return &listener{Listener: inner, p: l.Provider, cfg: s.config(), alias: l.Alias}, nil
 }
 
 // NewListener serves TLS on the connections that inner accepts, as Listen does
@@ -58,7 +58,7 @@ func (l *ListenConfig) NewListener(ctx context.Context, inner net.Listener) (net
 	if err != nil {
 		return nil, err
 	}
-	return &listener{Listener: inner, p: l.Provider, cfg: s.config()}, nil
+	return &listener{Listener: inner, p: l.Provider, cfg: s.config(), alias: l.Alias}, nil
 }
 
 func (l *ListenConfig) server(ctx context.Context) (*server, error) {
@@ -74,8 +74,9 @@ func (l *ListenConfig) server(ctx context.Context) (*server, error) {
 // listener hands out guarded connections.
 type listener struct {
 	net.Listener
-	p   *Provider
-	cfg *tls.Config
+	p     *Provider
+	cfg   *tls.Config
+	alias string
 }
 
 // Accept waits for a connection. It does not wait for its handshake.
@@ -87,6 +88,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	wire := newWireConn(raw, roleServer, l.p.Policy)
 	conn := tls.Server(wire, l.cfg)
 	wire.maxAge = l.p.maxConnAge()
+	wire.observed = l.observing(wire, conn)
 	wire.accepted = func() { l.p.keepPeer(wire, peer{conn, "", x509.ExtKeyUsageClientAuth}) }
 	wire.expireAfter(l.p.handshakeTimeout(), ErrHandshakeTimeout, conn.Close)
 	return conn, nil

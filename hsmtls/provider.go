@@ -114,6 +114,8 @@ type Provider struct {
 	// are. It also hears of certificates of our own that end soon or have been
 	// switched. Nil means that nothing is logged.
 	Logger *slog.Logger
+	// Observer is told of each handshake and each signature. Nil means nobody is.
+	Observer Observer
 
 	once   sync.Once
 	shared *shared

@@ -102,6 +102,7 @@ func TestEveryFieldIsHonoured(t *testing.T) {
 		"Now":              "TestDialRefuses, TestListenRefuses",
 		"Logger":           "TestRefusalsAreLogged",
 		"ExpiryWarning":    "TestExpiryWarning",
+		"Observer":         "TestObserver, TestObserverOfRefusals",
 
 		"AllowTLS13":                  "TestTLS13",
 		"AllowNoExtendedMasterSecret": "TestGuard, TestNoExtendedMasterSecretPeer",

@@ -75,10 +75,10 @@ func (p *Provider) serverConfig() *tls.Config {
 // is signed for it.
 func (s *server) configForClient(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	wire, guarded := hello.Conn.(*wireConn)
-	if !guarded {
-		if err := checkGODEBUG(); err != nil {
-			return nil, err
-		}
+	if guarded {
+		wire.observeEnd(hello.Context())
+	} else if err := checkGODEBUG(); err != nil {
+		return nil, err
 	}
 	if err := s.p.Policy.checkClientHello(hello); err != nil {
 		return nil, err
@@ -126,7 +126,7 @@ func (c *serverConn) config() (*tls.Config, error) {
 		cfg.ClientAuth = tls.RequestClientCert
 	}
 	cert := c.id.cert
-	cert.PrivateKey = c.p.bind(c.hello.Context(), c.id.key, c.admit, c.signed)
+	cert.PrivateKey = c.p.bind(c.hello.Context(), c.id.alias, c.id.key, c.admit, c.signed)
 	cfg.Certificates = []tls.Certificate{cert}
 	if c.p.resumes() {
 		cfg.SessionTicketsDisabled = false

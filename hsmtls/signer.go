@@ -24,6 +24,8 @@ type boundSigner struct {
 	limit   time.Duration
 	slots   chan struct{} // bounds the signatures under way, abandoned ones included
 	observe func(error)   // told of every result, may be nil
+	p       *Provider
+	alias   string
 	admit   func() error  // asked before the key is, may be nil
 }
 
@@ -39,8 +41,8 @@ type boundMessageSigner struct {
 }
 
 // bind returns key for the handshake of ctx; a [crypto.MessageSigner] stays one.
-func (p *Provider) bind(ctx context.Context, key crypto.Signer, admit func() error, observe func(error)) crypto.Signer {
-	s := boundSigner{key: key, ctx: ctx, limit: p.signTimeout(), slots: p.state().signing, observe: observe, admit: admit}
+func (p *Provider) bind(ctx context.Context, alias string, key crypto.Signer, admit func() error, observe func(error)) crypto.Signer {
+	s := boundSigner{key: key, ctx: ctx, limit: p.signTimeout(), slots: p.state().signing, observe: observe, admit: admit, p: p, alias: alias}
 	if m, ok := key.(crypto.MessageSigner); ok {
 		return &boundMessageSigner{boundSigner: s, key: m}
 	}
@@ -64,7 +66,9 @@ func (s *boundMessageSigner) SignMessage(rand io.Reader, msg []byte, opts crypto
 }
 
 func (s *boundSigner) run(opts crypto.SignerOpts, sign func() ([]byte, error)) ([]byte, error) {
+	began := time.Now()
 	sig, err := s.checked(opts, sign)
+	s.p.observeSignature(s.alias, began, err)
 	if s.observe != nil {
 		s.observe(err)
 	}

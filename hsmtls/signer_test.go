@@ -23,7 +23,7 @@ import (
 func TestBindRefusesWeakHashes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	key := w.client.bind(t.Context(), w.clientKey, nil, nil)
+	key := w.client.bind(t.Context(), terminal, w.clientKey, nil, nil)
 	for _, h := range []crypto.Hash{0, crypto.MD5, crypto.SHA1, crypto.MD5SHA1, crypto.SHA224, crypto.SHA3_256} {
 		_, err := key.Sign(rand.Reader, make([]byte, 20), h)
 		requireRule(t, err, RuleSignature)
@@ -34,7 +34,7 @@ func TestBindRefusesWeakHashes(t *testing.T) {
 func TestBindHidesTheKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	key := w.client.bind(t.Context(), decrypter{w.clientKey}, nil, nil)
+	key := w.client.bind(t.Context(), terminal, decrypter{w.clientKey}, nil, nil)
 	_, ok := key.(crypto.Decrypter)
 	require.False(t, ok)
 	_, ok = key.(crypto.MessageSigner)
@@ -121,7 +121,7 @@ func TestSigningIsBounded(t *testing.T) {
 	t.Parallel()
 	gate := make(chan struct{})
 	key := &countingKey{Signer: newECKey(t), before: func() { <-gate }}
-	s := &boundSigner{key: key, ctx: t.Context(), limit: time.Millisecond, slots: make(chan struct{}, 3)}
+	s := &boundSigner{p: new(Provider), key: key, ctx: t.Context(), limit: time.Millisecond, slots: make(chan struct{}, 3)}
 	digest := sha256.Sum256(nil)
 	for range 10 {
 		_, err := s.Sign(rand.Reader, digest[:], crypto.SHA256)
@@ -138,7 +138,7 @@ func TestAbandonedSignatureKeepsItsDigest(t *testing.T) {
 	t.Parallel()
 	gate, seen := make(chan struct{}), make(chan []byte, 1)
 	key := recordingKey{newECKey(t), gate, seen}
-	s := &boundSigner{key: key, ctx: t.Context(), limit: time.Millisecond, slots: make(chan struct{}, 1)}
+	s := &boundSigner{p: new(Provider), key: key, ctx: t.Context(), limit: time.Millisecond, slots: make(chan struct{}, 1)}
 	digest := sha256.Sum256(nil)
 	buffer := append([]byte(nil), digest[:]...)
 	_, err := s.Sign(rand.Reader, buffer, crypto.SHA256)

@@ -50,7 +50,8 @@ type wireConn struct {
 	closed bool
 	forget func() // called when the connection is closed, nil for nothing to do
 
-	accepted func() // called after a server's handshake, nil for nothing to do
+	accepted func()      // called after a server's handshake, nil for nothing to do
+	observed func(error) // told of a server's handshake, nil for nobody wants to know
 
 	cause atomic.Pointer[error] // why we ended it, nil until then
 }
@@ -110,7 +111,11 @@ func (w *wireConn) Write(b []byte) (int, error) {
 // none for an error of its connection.
 func (w *wireConn) inspect(s *stream, b []byte) error {
 	err := w.guard.inspect(s, b)
-	if err != nil && !w.toPeer.done {
+	if err == nil {
+		return nil
+	}
+	w.observe(err)
+	if !w.toPeer.done {
 		w.Conn.SetWriteDeadline(time.Now().Add(alertPatience))
 		w.Conn.Write(fatalAlert(err))
 	}
@@ -166,6 +171,7 @@ func (w *wireConn) expire(cause error) {
 	w.cause.Store(&cause)
 	end := w.end
 	w.mu.Unlock()
+	w.observe(cause)
 	end() // sends close_notify if it can, and comes back to Close
 }
 

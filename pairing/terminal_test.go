@@ -134,6 +134,9 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// nobody observes nothing.
+type nobody struct{ hsmtls.Observer }
+
 // TestProviderIsHonoured sees to it that a field that hsmtls.Provider gets is not
 // forgotten.
 func TestProviderIsHonoured(t *testing.T) {
@@ -143,7 +146,7 @@ func TestProviderIsHonoured(t *testing.T) {
 		VerifyPeer:      func(tls.ConnectionState) error { return nil },
 		SessionLifetime: 1, HandshakeTimeout: 2, SignTimeout: 3, MaxConnAge: 4,
 		Sessions: 6, ExpiryWarning: 7,
-		Admission: hsmtls.Admission{Handshakes: 5}, Now: time.Now, Logger: slog.Default(),
+		Admission: hsmtls.Admission{Handshakes: 5}, Now: time.Now, Logger: slog.Default(), Observer: nobody{},
 	}
 	got := reflect.ValueOf(served(p, new(posTrust), nil)).Elem()
 	want := reflect.ValueOf(p).Elem()

@@ -95,6 +95,6 @@ func served(p *hsmtls.Provider, trust hsmtls.Trust, root *x509.Certificate) *hsm
 		Policy: p.Policy, VerifyPeer: p.VerifyPeer,
 		SessionLifetime: p.SessionLifetime, HandshakeTimeout: p.HandshakeTimeout,
 		SignTimeout: p.SignTimeout, MaxConnAge: p.MaxConnAge, Sessions: p.Sessions, ExpiryWarning: p.ExpiryWarning,
-		Admission: p.Admission, Now: p.Now, Logger: p.Logger,
+		Admission: p.Admission, Now: p.Now, Logger: p.Logger, Observer: p.Observer,
 	}
 }
