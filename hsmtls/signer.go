@@ -26,7 +26,7 @@ type boundSigner struct {
 	observe func(error)   // told of every result, may be nil
 	p       *Provider
 	alias   string
-	admit   func() error  // asked before the key is, may be nil
+	admit   func() error // asked before the key is, may be nil
 }
 
 var (
