@@ -100,7 +100,7 @@ func (r AnchorRequest) check() error {
 }
 
 func current(c *x509.Certificate, at time.Time) error {
-	if at.Before(c.NotBefore) || at.After(c.NotAfter) {
+	if !within(c, at) {
 		return &RejectedError{c, x509.CertificateInvalidError{Cert: c, Reason: x509.Expired}}
 	}
 	return nil
@@ -131,7 +131,7 @@ func (r AnchorRequest) carryOut(o p11.Officer) error {
 	}
 	owners := slices.DeleteFunc(slices.Clone(present), func(a officialAnchor) bool { return a.Kind != OwnerAnchor })
 	signers := slices.DeleteFunc(slices.Clone(owners), func(a officialAnchor) bool { return r.signedBy(a.Certificate) != nil })
-	there := slices.ContainsFunc(present, func(a officialAnchor) bool { return a.Kind == r.Kind && a.Certificate.Equal(r.Certificate) })
+	there := r.isAmong(present)
 	if !there && len(owners) > 0 && len(signers) == 0 {
 		return &RejectedError{r.Certificate, errors.Join(ErrOwner, r.signedBy(owners[0].Certificate))}
 	}
@@ -180,8 +180,7 @@ func (r AnchorRequest) signedBy(owner *x509.Certificate) error {
 
 // write brings the root to the token and looks whether it is there with the mark.
 func (r AnchorRequest) write(o p11.Officer) error {
-	anchor := TokenAnchor{r.Kind, r.Certificate}
-	written, err := o.Create(anchor.template())
+	written, err := o.Create(r.anchor().template())
 	if err != nil {
 		return err
 	}
@@ -189,8 +188,14 @@ func (r AnchorRequest) write(o p11.Officer) error {
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(present, func(a officialAnchor) bool { return a.Kind == r.Kind && a.Certificate.Equal(r.Certificate) }) {
+	if r.isAmong(present) {
 		return nil
 	}
 	return errors.Join(ErrNotStored, o.Destroy(written.Object))
+}
+
+func (r AnchorRequest) anchor() TokenAnchor { return TokenAnchor{r.Kind, r.Certificate} }
+
+func (r AnchorRequest) isAmong(present []officialAnchor) bool {
+	return slices.ContainsFunc(present, func(a officialAnchor) bool { return a.equal(r.anchor()) })
 }

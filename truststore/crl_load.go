@@ -43,21 +43,31 @@ type read struct {
 	rejected []Rejected
 }
 
-// readRevocations reads the CRLs and the deny-list. Every CRL is verified against
-// the issuers of next. What has been known and is gone without a record that
-// somebody has removed it, stays.
+// data reads the data objects of this module: CRLs, records, endorsements.
+func (s *Store) data(ctx context.Context) ([]p11.Data, error) {
+	return s.device.Data(ctx, p11.DataFilter{Application: alias.Application})
+}
+
+// readRevocations reads the CRLs and the deny-list from the token.
 func (s *Store) readRevocations(ctx context.Context, next *snapshot) (*read, error) {
-	objects, err := s.device.Data(ctx, p11.DataFilter{Application: alias.Application})
+	data, err := s.data(ctx)
 	if err != nil {
 		return nil, err
 	}
+	return s.revocationsIn(data, next), nil
+}
+
+// revocationsIn finds the CRLs and the deny-list among data objects. Every CRL is
+// verified against the issuers of next. What has been known and is gone without a
+// record that somebody has removed it, stays.
+func (s *Store) revocationsIn(data []p11.Data, next *snapshot) *read {
 	last := s.snapshot().revocations
 	r := &read{revocations: &revocations{
 		policy: s.policy, lists: map[issuerID]*revocationList{}, missing: map[issuerID]crlMark{},
 		denied: map[[sha256.Size]byte]*Denial{}, signed: map[[sha256.Size]byte]*Denial{},
 		records: map[[sha256.Size]byte]denyRecord{}, marks: map[issuerID]crlMark{},
 	}}
-	for _, d := range objects {
+	for _, d := range data {
 		if err := r.sort(d, func(der []byte) (*revocationList, error) { return next.readCRL(der, last, s.now()) }); err != nil {
 			r.rejected = append(r.rejected, Rejected{Label: d.Label, Err: err})
 		}
@@ -66,7 +76,7 @@ func (s *Store) readRevocations(ctx context.Context, next *snapshot) (*read, err
 	r.remember(last)
 	r.miss()
 	r.deny()
-	return r, nil
+	return r
 }
 
 // sort puts one object where it belongs. Others of this application are not for

@@ -4,12 +4,9 @@
 package truststore
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
-	"slices"
-	"time"
 
 	"github.com/hsmtls/hsmtls-go/internal/alias"
 	"github.com/hsmtls/hsmtls-go/internal/p11"
@@ -43,10 +40,12 @@ func (s *Store) InjectEndorsed(ctx context.Context, name string, cert *x509.Cert
 	if s.device == nil {
 		return Entry{}, p11.ErrClosed
 	}
-	e, err := s.snapshot().admitEndorsed(name, cert, endorsement, s.now())
+	path, err := endorse(cert, endorsement, s.snapshot().issuers, s.snapshot().anchors, s.now())
 	if err != nil {
 		return Entry{}, err
 	}
+	e := endorsedEntry(cert, path)
+	e.Alias = name
 	now, e, err := s.stand(ctx, e, nil)
 	if err != nil {
 		return Entry{}, err
@@ -58,61 +57,37 @@ func (s *Store) InjectEndorsed(ctx context.Context, name string, cert *x509.Cert
 	return s.bring(ctx, now, e)
 }
 
-func (s *snapshot) admitEndorsed(name string, cert *x509.Certificate, endorsement []byte, at time.Time) (Entry, error) {
-	path, err := endorse(cert, endorsement, s.issuers, s.anchors, at)
-	if err != nil {
-		return Entry{}, err
-	}
-	e := endorsedEntry(cert, path)
-	e.Alias = name
-	return s.standing(e, s.revocations, nil, at)
-}
-
 func endorsedEntry(c *x509.Certificate, path []*x509.Certificate) Entry {
 	return Entry{Certificate: c, Endorsers: path, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
 }
 
-// keepEndorsement writes an endorsement, unless it is there.
+// keepEndorsement writes an endorsement, unless it is there. It may be a public
+// object: it is verified whenever it is read.
 func (s *Store) keepEndorsement(ctx context.Context, cert *x509.Certificate, endorsement []byte) error {
-	if there, err := s.hasEndorsement(ctx, cert, endorsement); there || err != nil {
+	w := dataWriter{device: s.device}
+	t := dataTemplate(alias.EndorsementLabel(cert.Raw), endorsement)
+	whichever := func(p11.Data) bool { return true }
+	if there, err := w.find(ctx, t, whichever); there != nil || err != nil {
 		return err
 	}
-	_, err := s.device.CreateData(ctx, p11.DataTemplate{
-		Label:       alias.EndorsementLabel(cert.Raw),
-		Application: alias.Application,
-		Value:       endorsement,
-		Private:     true,
-	})
-	if err != nil {
+	if _, err := s.device.CreateData(ctx, t); err != nil {
 		return err
 	}
-	there, err := s.hasEndorsement(ctx, cert, endorsement)
-	if err == nil && !there {
+	there, err := w.find(ctx, t, whichever)
+	if err == nil && there == nil {
 		err = ErrNotStored
 	}
 	return err
 }
 
-func (s *Store) hasEndorsement(ctx context.Context, cert *x509.Certificate, endorsement []byte) (bool, error) {
-	found, err := s.endorsementsOf(ctx, cert)
-	return slices.ContainsFunc(found, func(d p11.Data) bool { return bytes.Equal(d.Value, endorsement) }), err
-}
-
-func (s *Store) endorsementsOf(ctx context.Context, cert *x509.Certificate) ([]p11.Data, error) {
-	return s.device.Data(ctx, p11.DataFilter{Label: alias.EndorsementLabel(cert.Raw), Application: alias.Application})
-}
-
 // proveEndorsed proves candidates that no anchor vouches for by the endorsements
-// on the token, and rejects the others. However many candidates somebody has
-// planted, the token is asked once.
-func (s *Store) proveEndorsed(ctx context.Context, v *sieve, from *anchors) (endorsed []proved, err error) {
-	var byLabel map[string][]p11.Data
+// among the data objects of the token, and rejects the others.
+func (s *Store) proveEndorsed(v *sieve, data []p11.Data, from *anchors) (endorsed []proved) {
+	byLabel := map[string][]p11.Data{}
+	for _, d := range data {
+		byLabel[d.Label] = append(byLabel[d.Label], d)
+	}
 	for _, u := range v.unproved {
-		if byLabel == nil && u.mayBeEndorsed() {
-			if byLabel, err = s.endorsements(ctx); err != nil {
-				return nil, err
-			}
-		}
 		e, err := s.proofByEndorsement(v, u, byLabel, from)
 		if err != nil {
 			v.reject(u.found, err)
@@ -121,22 +96,12 @@ func (s *Store) proveEndorsed(ctx context.Context, v *sieve, from *anchors) (end
 		e.Alias, e.Private = u.Label, u.Private
 		endorsed = append(endorsed, proved{e, u.sum})
 	}
-	return endorsed, nil
+	return endorsed
 }
 
 func (u unproved) mayBeEndorsed() bool {
 	var unknown x509.UnknownAuthorityError
 	return errors.As(u.refusal, &unknown) && !u.cert.IsCA
-}
-
-// endorsements returns all that are on the token, by their labels.
-func (s *Store) endorsements(ctx context.Context) (map[string][]p11.Data, error) {
-	all, err := s.device.Data(ctx, p11.DataFilter{Application: alias.Application})
-	byLabel := map[string][]p11.Data{}
-	for _, d := range all {
-		byLabel[d.Label] = append(byLabel[d.Label], d)
-	}
-	return byLabel, err
 }
 
 // proofByEndorsement tries what endorsements there are. Without one, the error is

@@ -49,7 +49,7 @@ func TestInjectEndorsed(t *testing.T) {
 	}
 
 	require.NoError(t, s.Remove(t.Context(), "host"))
-	left, err := s.endorsements(t.Context())
+	left, err := s.data(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, left)
 	require.Empty(t, a.open(t, tok.Device()).Entries())

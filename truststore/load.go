@@ -30,7 +30,7 @@ type unproved struct {
 
 // load decides about the objects of the token. Being on it proves nothing, so every
 // object is looked at as if it had just come in.
-func (s *Store) load(ctx context.Context, objects []found) (*snapshot, error) {
+func (s *Store) load(ctx context.Context, objects []found, data []p11.Data) (*snapshot, error) {
 	keys, err := s.keyIDs(ctx, objects)
 	if err != nil {
 		return nil, err
@@ -44,11 +44,7 @@ func (s *Store) load(ctx context.Context, objects []found) (*snapshot, error) {
 		return nil, err
 	}
 	proved := s.prove(&v, from, s.now())
-	endorsed, err := s.proveEndorsed(ctx, &v, from)
-	if err != nil {
-		return nil, err
-	}
-	proved = append(proved, endorsed...)
+	proved = append(proved, s.proveEndorsed(&v, data, from)...)
 	return newSnapshot(from, v.settle(proved), v.kept, v.rejected), nil
 }
 

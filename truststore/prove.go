@@ -72,8 +72,13 @@ func (s *Store) proveAll(candidates []found, p *prover) ([]Entry, []error) {
 
 // current reports whether an entry and all that prove it are within their dates.
 func (e Entry) current(at time.Time) bool {
-	within := func(c *x509.Certificate) bool { return !at.Before(c.NotBefore) && !at.After(c.NotAfter) }
-	return within(e.Certificate) && !slices.ContainsFunc(e.Issuers, func(c *x509.Certificate) bool { return !within(c) })
+	late := func(c *x509.Certificate) bool { return !within(c, at) }
+	return within(e.Certificate, at) && !slices.ContainsFunc(e.Issuers, late) && !slices.ContainsFunc(e.Endorsers, late)
+}
+
+// within reports whether a certificate is within its dates.
+func within(c *x509.Certificate, at time.Time) bool {
+	return !at.Before(c.NotBefore) && !at.After(c.NotAfter)
 }
 
 // A prover proves many certificates of few issuers. It finds the paths above an

@@ -11,14 +11,12 @@ import (
 	"time"
 
 	"github.com/hsmtls/hsmtls-go/internal/alias"
+	"github.com/hsmtls/hsmtls-go/internal/p11"
 )
 
 // judge applies what the token says is revoked to what has been loaded.
-func (s *Store) judge(ctx context.Context, next *snapshot) (*snapshot, error) {
-	found, err := s.readRevocations(ctx, next)
-	if err != nil {
-		return nil, err
-	}
+func (s *Store) judge(ctx context.Context, next *snapshot, data []p11.Data) *snapshot {
+	found := s.revocationsIn(data, next)
 	next.rejected = slices.Concat(next.rejected, found.rejected)
 	next = next.revoking(found.revocations, s.now())
 	for _, c := range next.revocations.report(s.now()) {
@@ -26,7 +24,7 @@ func (s *Store) judge(ctx context.Context, next *snapshot) (*snapshot, error) {
 			s.log.WarnContext(ctx, "CRL", "issuer", c.Issuer, "id", c.ID, "problem", c.Err)
 		}
 	}
-	return next, nil
+	return next
 }
 
 // revoking returns a snapshot without the entries that are revoked, which are

@@ -196,13 +196,15 @@ func (s *Store) refreshWith(ctx context.Context, objects []found) error {
 
 // assess decides about what was found on the token, and does not publish it.
 func (s *Store) assess(ctx context.Context, objects []found) (*snapshot, error) {
-	next, err := s.load(ctx, objects)
+	data, err := s.data(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if next, err = s.judge(ctx, next); err != nil {
+	next, err := s.load(ctx, objects, data)
+	if err != nil {
 		return nil, err
 	}
+	next = s.judge(ctx, next, data)
 	for _, r := range next.rejected {
 		s.log.WarnContext(ctx, "certificate on the token is not trusted", "label", r.Label, "reason", r.Err)
 	}

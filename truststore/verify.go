@@ -123,10 +123,8 @@ func (s *snapshot) empty(c *x509.Certificate) error {
 // has to be checked again. A no is not the last word, for there may be another
 // chain that is good longer.
 func (q question) holdsFor(e Entry) bool {
-	for _, c := range slices.Concat(e.Issuers, e.Endorsers) {
-		if q.at.Before(c.NotBefore) || q.at.After(c.NotAfter) {
-			return false
-		}
+	if !e.current(q.at) {
+		return false
 	}
 	self := poolOf([]*x509.Certificate{e.Certificate})
 	_, err := q.paths(e.Certificate, nil, self)
