@@ -15,7 +15,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hsmtls/hsmtls-go/hsm"
 	"github.com/hsmtls/hsmtls-go/hsmtls"
+	"github.com/hsmtls/hsmtls-go/keystore"
 	"github.com/hsmtls/hsmtls-go/truststore"
 )
 
@@ -50,14 +52,20 @@ subject, error, method and path where there are some.`,
 			if refresh < 0 {
 				return usagef("invalid argument %v for --refresh: it is a time, or 0", refresh)
 			}
-			return a.withProvider(ctx, func(p *hsmtls.Provider, trust *truststore.Store) error {
-				p.Logger = nil // refusals are reported here, with the address
+			return a.withTrust(ctx, func(tok *hsm.Token, trust *truststore.Store) error {
+				keys := keystore.New(tok)
+				p := &hsmtls.Provider{Keys: keys, Trust: trust} // refusals are reported here, with the address
 				ln, err := (&hsmtls.ListenConfig{Provider: p, Alias: alias}).Listen(ctx, "tcp", args[0])
 				if err != nil {
 					return err
 				}
 				s := &server{app: a, http: asHTTP, open: make(map[net.Conn]struct{})}
-				defer s.follow(ctx, p, trust, refresh)()
+				f := &follower{
+					keys: keys, trust: trust, provider: p, every: refresh,
+					read:   func() { s.say(event{Event: "refreshed"}) },
+					failed: func(err error) { a.warn("token cannot be read again: %v", err) },
+				}
+				defer f.start(ctx)()
 				s.say(event{Event: "listening", Address: ln.Addr().String()})
 				return s.serve(ctx, ln)
 			})

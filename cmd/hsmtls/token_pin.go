@@ -136,11 +136,7 @@ func (a *app) tokenUnblockPIN() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			soPIN := pinFrom(soPINFile)
-			if soPIN.IsZero() {
-				soPIN = hsm.PINPrompt("PIN of the security officer: ")
-			}
-			if err := hsm.UnblockPIN(ctx, cfg, soPIN, hsm.PINFile(newPINFile)); err != nil {
+			if err := hsm.UnblockPIN(ctx, cfg, officerPIN(soPINFile), hsm.PINFile(newPINFile)); err != nil {
 				return err
 			}
 			return a.did(tokenName{cfg.Token}, "user PIN set")

@@ -7,11 +7,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -134,9 +132,8 @@ func (a *app) trustUnrevoke() *cobra.Command {
 // named finds what a person calls a certificate. It is nil if only its fingerprint
 // is known.
 func (a *app) named(store *truststore.Store, name string) (*x509.Certificate, [sha256.Size]byte, error) {
-	digits, err := hex.DecodeString(strings.ReplaceAll(name, ":", ""))
-	if err == nil && len(digits) == sha256.Size {
-		return nil, [sha256.Size]byte(digits), nil
+	if sum, err := parseFingerprint(name); err == nil {
+		return nil, sum, nil
 	}
 	for _, e := range store.Entries() {
 		if e.Alias == name {

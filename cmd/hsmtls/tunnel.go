@@ -94,7 +94,7 @@ func (t *tunnelRun) run(ctx context.Context, _ []string) error {
 		return unfit(err)
 	}
 	return t.withTrust(ctx, func(tok *hsm.Token, trust *truststore.Store) error {
-		t.trust, t.keys = trust, keystore.New(tok)
+		t.keys, t.trust = keystore.New(tok), trust
 		t.cfg.Logger = t.app.journal()
 		t.cfg.Provider = &hsmtls.Provider{
 			Keys: t.keys, Trust: trust, Logger: t.cfg.Logger,
@@ -117,9 +117,19 @@ func (t *tunnelRun) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer t.follow(ctx)()
+	defer t.follower().start(context.WithoutCancel(ctx))() // also while connections drain
 	t.listening(tun)
 	return tun.Serve(ctx)
+}
+
+func (t *tunnelRun) follower() *follower {
+	return &follower{
+		keys: t.keys, trust: t.trust, provider: t.cfg.Provider, every: t.refresh,
+		read: func() { t.cfg.Logger.Info("token read again") },
+		failed: func(err error) {
+			t.cfg.Logger.Warn("token cannot be read again, what could not be read stays as it was", slog.Any("error", err))
+		},
+	}
 }
 
 // listening says so. It is the result of the command.
