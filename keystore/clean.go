@@ -183,7 +183,7 @@ func interrupted(objects []p11.Certificate) (superseded, notes []p11.Certificate
 			continue
 		}
 		contenders, rivals := contend(objects, note.ID)
-		distinct := differing(contenders)
+		distinct, _ := differing(contenders)
 		chosen, settled := settles(rivals, distinct)
 		switch {
 		case len(distinct) < 2:
@@ -193,21 +193,13 @@ func interrupted(objects []p11.Certificate) (superseded, notes []p11.Certificate
 			superseded = append(superseded, allBut(chosen, distinct)...)
 		}
 	}
-	return append(superseded, copies(objects)...), notes
-}
-
-// copies returns the certificates of keys of this package that are on the token
-// once more.
-func copies(objects []p11.Certificate) (again []p11.Certificate) {
-	seen := map[string]bool{}
-	for _, o := range objects {
-		same := o.Label + "\x00" + string(o.ID) + "\x00" + string(o.Value)
-		if isKeyID(o.ID) && seen[same] {
-			again = append(again, o)
+	_, copies := differing(objects)
+	for _, c := range copies {
+		if isKeyID(c.ID) { // those of keys of this package
+			superseded = append(superseded, c)
 		}
-		seen[same] = true
 	}
-	return again
+	return superseded, notes
 }
 
 // contend returns the certificates that may have the alias of a note, and the

@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"strings"
 
 	names "github.com/hsmtls/hsmtls-go/internal/alias"
@@ -131,12 +130,12 @@ func parseLeaf(object p11.Certificate) (leaf, error) {
 func (s *Store) choose(ctx context.Context, alias string) (c p11.Certificate, superseded []p11.Certificate, err error) {
 	for try := 1; ; try++ {
 		found, err := s.candidates(ctx, alias)
-		distinct := differing(found)
+		distinct, copies := differing(found)
 		switch {
 		case err != nil:
 			return p11.Certificate{}, nil, err
 		case len(distinct) == 1:
-			return distinct[0], allBut(distinct[0], found), nil
+			return distinct[0], copies, nil
 		case len(found) == 0 && try == maxTries:
 			return p11.Certificate{}, nil, fmt.Errorf("certificate is %w", ErrNotFound)
 		case len(found) == 0:
@@ -154,18 +153,20 @@ func (s *Store) choose(ctx context.Context, alias string) (c p11.Certificate, su
 	}
 }
 
-// differing leaves out objects that are the same as another one in everything.
-func differing(found []p11.Certificate) (distinct []p11.Certificate) {
+// differing sets apart objects that are the same as one before in everything.
+func differing(found []p11.Certificate) (distinct, copies []p11.Certificate) {
+	type content struct{ label, id, value string }
+	seen := map[content]bool{}
 	for _, c := range found {
-		if !slices.ContainsFunc(distinct, func(o p11.Certificate) bool { return isCopy(c, o) }) {
-			distinct = append(distinct, c)
+		what := content{c.Label, string(c.ID), string(c.Value)}
+		if seen[what] {
+			copies = append(copies, c)
+			continue
 		}
+		seen[what] = true
+		distinct = append(distinct, c)
 	}
-	return distinct
-}
-
-func isCopy(a, b p11.Certificate) bool {
-	return a.Label == b.Label && bytes.Equal(a.ID, b.ID) && bytes.Equal(a.Value, b.Value)
+	return distinct, copies
 }
 
 func allBut(chosen p11.Certificate, found []p11.Certificate) (rest []p11.Certificate) {
