@@ -153,27 +153,19 @@ func (r InitRequest) target(path string, found []TokenInfo) (TokenInfo, error) {
 // token must not be open in this process ([ErrBusy]): PKCS#11 has one login for
 // the process, and that would be the user's.
 func InitPIN(ctx context.Context, r PINRequest) error {
-	if len(r.SOPIN) == 0 || len(r.NewPIN) == 0 {
+	if len(r.NewPIN) == 0 {
 		return ErrNoPIN
 	}
-	m, err := moduleFor(r.Module)
-	if err != nil {
-		return err
-	}
-	m.life.Lock()
-	defer m.life.Unlock()
-	return m.manage(ctx, func(raw *pkcs11.Ctx) error {
-		slot, err := m.slotForOfficer(raw, r.Select)
-		if err != nil {
-			return err
-		}
-		return initPIN(raw, slot, r.SOPIN, r.NewPIN)
+	return asOfficer(ctx, OfficerRequest{r.Module, r.Select, r.SOPIN}, func(raw *pkcs11.Ctx, s pkcs11.SessionHandle) error {
+		return setUserPIN(raw, s, r.NewPIN)
 	})
 }
 
 // initPIN logs in as the security officer and sets the user PIN.
 func initPIN(raw *pkcs11.Ctx, slot uint, soPIN, pin []byte) error {
-	return withOfficer(raw, slot, soPIN, func(s pkcs11.SessionHandle) error {
-		return wrap("C_InitPIN", raw.InitPIN(s, string(pin)))
-	})
+	return withOfficer(raw, slot, soPIN, func(s pkcs11.SessionHandle) error { return setUserPIN(raw, s, pin) })
+}
+
+func setUserPIN(raw *pkcs11.Ctx, s pkcs11.SessionHandle, pin []byte) error {
+	return wrap("C_InitPIN", raw.InitPIN(s, string(pin)))
 }

@@ -19,6 +19,12 @@ import (
 // and that would be the user's. A wrong PIN was tried once; with one try left it
 // is not tried ([ErrPINFinalTry]).
 func AsOfficer(ctx context.Context, r OfficerRequest, f func(Officer) error) error {
+	return asOfficer(ctx, r, func(raw *pkcs11.Ctx, s pkcs11.SessionHandle) error {
+		return f(officer{session{raw: raw, handle: s}})
+	})
+}
+
+func asOfficer(ctx context.Context, r OfficerRequest, f func(*pkcs11.Ctx, pkcs11.SessionHandle) error) error {
 	if len(r.SOPIN) == 0 {
 		return ErrNoPIN
 	}
@@ -33,9 +39,7 @@ func AsOfficer(ctx context.Context, r OfficerRequest, f func(Officer) error) err
 		if err != nil {
 			return err
 		}
-		return withOfficer(raw, slot, r.SOPIN, func(s pkcs11.SessionHandle) error {
-			return f(officer{session{raw: raw, handle: s}})
-		})
+		return withOfficer(raw, slot, r.SOPIN, func(s pkcs11.SessionHandle) error { return f(raw, s) })
 	})
 }
 
