@@ -45,7 +45,7 @@ var imports = map[string][]string{
 	"bench/hsmtls":              {"bench/contend", "hsm", "hsmtls", "keystore", "truststore"},
 	"bench/crypto11":            {"bench/contend", "github.com/ThalesGroup/crypto11"}, // the peer itself is measured
 	"bench/simterminals":        {"internal/testpki"},
-	"bench/estate":              {"bench/simterminals", "fleet", "hsm", "hsmtls", "internal/testpki", "keystore", "truststore"},
+	"bench/estate":              {"bench/simterminals", "fleet", "hsm", "hsmtls", "internal/hsmtest", "internal/testpki", "keystore", "truststore"},
 	"examples/...":              {"fleet", "hsm", "hsmtls", "internal/testpki", "keystore", "pairing", "truststore", "github.com/coder/websocket"},
 }
 

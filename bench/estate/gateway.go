@@ -22,6 +22,7 @@ import (
 	"github.com/hsmtls/hsmtls-go/fleet"
 	"github.com/hsmtls/hsmtls-go/hsm"
 	"github.com/hsmtls/hsmtls-go/hsmtls"
+	"github.com/hsmtls/hsmtls-go/internal/hsmtest"
 	"github.com/hsmtls/hsmtls-go/internal/testpki"
 	"github.com/hsmtls/hsmtls-go/keystore"
 	"github.com/hsmtls/hsmtls-go/truststore"
@@ -35,13 +36,6 @@ type gateway struct {
 	fleet  *fleet.Fleet
 	parts  []*part
 	failed atomic.Int64
-}
-
-// The PINs of a token that lives for a minute.
-const pin, soPIN = "123456", "12345678"
-
-func secret(s string) hsm.PIN {
-	return hsm.PINFunc(func(context.Context) ([]byte, error) { return []byte(s), nil })
 }
 
 // measure runs one estate through its life.
@@ -65,18 +59,17 @@ func (o options) measure(ctx context.Context, lifetime time.Duration) (row, erro
 
 // open makes a token, with the gateway's key and trust in all terminals.
 func (g *gateway) open(ctx context.Context, dir string, root *testpki.CA, lifetime time.Duration) (err error) {
-	conf := dir + "/softhsm2.conf"
-	text := fmt.Sprintf("directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n", dir)
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+	conf, err := hsmtest.WriteConfig(dir)
+	if err != nil {
 		return err
 	}
 	if err := os.Setenv("SOFTHSM2_CONF", conf); err != nil {
 		return err
 	}
-	if _, err := hsm.Init(ctx, hsm.InitConfig{Module: g.o.module, Label: "gateway", SOPIN: secret(soPIN), PIN: secret(pin)}); err != nil {
+	if _, err := hsm.Init(ctx, hsm.InitConfig{Module: g.o.module, Label: "gateway", SOPIN: hsmtest.Secret(hsmtest.SOPIN), PIN: hsmtest.Secret(hsmtest.PIN)}); err != nil {
 		return err
 	}
-	if g.tok, err = hsm.Open(ctx, hsm.Config{Module: g.o.module, Token: "gateway", PIN: secret(pin)}); err != nil {
+	if g.tok, err = hsm.Open(ctx, hsm.Config{Module: g.o.module, Token: "gateway", PIN: hsmtest.Secret(hsmtest.PIN)}); err != nil {
 		return err
 	}
 	g.keys = keystore.New(g.tok)
