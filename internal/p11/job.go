@@ -16,9 +16,9 @@ import (
 type job struct {
 	run       func(v session) error // nil for a signature
 	signature signature
-	done      chan error  // capacity 1
-	late      *time.Timer // runs out for a signature that takes too long
-	abandoned bool        // guarded by the pool's mu
+	done      chan error // capacity 1
+	deadline  time.Time  // of a signature
+	abandoned bool       // guarded by the pool's mu
 }
 
 // A signature is one to make. It has everything that a session needs for it, so
@@ -33,22 +33,19 @@ type signature struct {
 // jobs that nobody uses. A signature is made in one of them, so as not to make
 // garbage; one that was abandoned does not come back.
 var jobs = sync.Pool{New: func() any {
-	j := &job{done: make(chan error, 1), late: time.NewTimer(time.Hour)}
-	j.late.Stop()
-	return j
+	return &job{done: make(chan error, 1)}
 }}
 
 // newSignature returns a job to sign, which must be ended.
 func newSignature(k *Signer, r signRequest, limit time.Duration) *job {
 	j := jobs.Get().(*job)
 	j.signature.signer, j.signature.request = k, r
-	j.late.Reset(limit)
+	j.deadline = time.Now().Add(limit)
 	return j
 }
 
 // end gives back a job whose last use ended with err.
 func (j *job) end(err error) {
-	j.late.Stop()
 	if errors.Is(err, errAbandoned) {
 		return
 	}
@@ -62,14 +59,12 @@ var errAbandoned = errors.New("left inside the module")
 
 // do runs f in a session. It returns when f has, or when ctx ends.
 func (p *pool) do(ctx context.Context, f func(v session) error) error {
-	return p.perform(ctx, nil, &job{run: f, done: make(chan error, 1)})
+	return p.perform(ctx, &job{run: f, done: make(chan error, 1)})
 }
 
-// sign makes the signature of a job. It returns when that is made, when ctx ends,
-// or with ErrBusy when the job is late.
-func (p *pool) sign(ctx context.Context, j *job) error { return p.perform(ctx, j.late.C, j) }
-
-func (p *pool) perform(ctx context.Context, late <-chan time.Time, j *job) error {
+// perform has a job done. It returns when that is done, when ctx ends, or with
+// ErrBusy when the job is late.
+func (p *pool) perform(ctx context.Context, j *job) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -81,7 +76,5 @@ func (p *pool) perform(ctx context.Context, late <-chan time.Time, j *job) error
 		return err
 	case <-ctx.Done():
 		return p.withdraw(j, context.Cause(ctx))
-	case <-late:
-		return p.withdraw(j, ErrBusy)
 	}
 }

@@ -8,6 +8,7 @@ package p11
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -35,10 +36,12 @@ type pool struct {
 	mu      sync.Mutex
 	idle    []*worker
 	queue   []*job
-	workers int // working or idle
-	signing int // workers that make a signature
-	hung    int // left inside the module by their callers
+	workers int    // working or idle
+	signing []*job // signatures inside the module, without hung ones
+	hung    int    // left inside the module by their callers
 	closed  bool
+	late    *time.Timer   // for signatures that take too long
+	watched bool          // whether late is going to run out
 	ended   chan struct{} // closed with the last worker of a closed pool
 }
 
@@ -54,7 +57,10 @@ type worker struct {
 }
 
 func newPool(c *core, g *generation, slot uint, i *instance) *pool {
-	return &pool{core: c, generation: g, slot: slot, instance: i, limit: c.sessions, ended: make(chan struct{})}
+	p := &pool{core: c, generation: g, slot: slot, instance: i, limit: c.sessions, ended: make(chan struct{})}
+	p.late = time.AfterFunc(time.Hour, p.findLate)
+	p.late.Stop()
+	return p
 }
 
 // call runs f inside the library, unless the library has been initialised
@@ -73,6 +79,7 @@ func (p *pool) submit(j *job) error {
 		return ErrBusy
 	}
 	p.queue = append(p.queue, j)
+	p.expect(j)
 	p.dispatch()
 	return nil
 }
@@ -96,7 +103,7 @@ func (p *pool) dispatch() {
 
 // fits reports whether the token can take another such job. mu is held.
 func (p *pool) fits(j *job) bool {
-	return j.run != nil || p.signing < p.core.signing.limit(p.limit)
+	return j.run != nil || len(p.signing) < p.core.signing.limit(p.limit)
 }
 
 // mayStart reports whether another worker may start. mu is held.
@@ -112,41 +119,49 @@ func (p *pool) pop() *job {
 	j := p.queue[i]
 	p.queue = slices.Delete(p.queue, i, i+1)
 	if j.run == nil {
-		p.signing++
+		p.signing = append(p.signing, j)
 	}
 	return j
 }
 
 // over counts a job that is done, or left inside the module. mu is held.
 func (p *pool) over(j *job) {
-	if j.run == nil {
-		p.signing--
+	if i := slices.Index(p.signing, j); i >= 0 {
+		p.signing = slices.Delete(p.signing, i, i+1)
 	}
 }
 
 // withdraw is called by a caller that waits no longer.
 func (p *pool) withdraw(j *job, cause error) error {
 	p.mu.Lock()
-	if i := slices.Index(p.queue, j); i >= 0 {
-		p.queue = slices.Delete(p.queue, i, i+1)
-		p.mu.Unlock()
-		return cause
-	}
 	select {
 	case err := <-j.done: // just in time
 		p.mu.Unlock()
 		return err
 	default:
 	}
+	err := p.giveUp(j, cause)
+	p.mu.Unlock()
+	if errors.Is(err, errAbandoned) {
+		p.core.announce()
+	}
+	return err
+}
+
+// giveUp takes a job out of the queue, or leaves it inside the module to a worker
+// that is replaced. It returns what the caller is to be told. mu is held.
+func (p *pool) giveUp(j *job, cause error) error {
+	if i := slices.Index(p.queue, j); i >= 0 {
+		p.queue = slices.Delete(p.queue, i, i+1)
+		return cause
+	}
 	j.abandoned = true
 	p.over(j)
 	p.workers--
 	p.hung++
-	p.dispatch()
-	p.mu.Unlock()
 	p.core.count.abandoned.Add(1)
 	p.core.count.hung.Add(1)
-	p.core.announce()
+	p.dispatch()
 	return errors.Join(cause, errAbandoned)
 }
 
@@ -277,6 +292,7 @@ func (p *pool) await(w *worker) *job {
 	p.idle = append(p.idle, w)
 	p.dispatch()
 	p.mu.Unlock()
+	runtime.Gosched()
 	return <-w.next // nil once the pool is closed
 }
 

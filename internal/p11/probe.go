@@ -57,7 +57,7 @@ func (c *core) check(ctx context.Context, interval time.Duration) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, ErrBusy)
 	defer cancel()
-	err := c.attempt(ctx, nil, true, func(g *generation) error { return c.probe.Load().try(ctx, g) })
+	err := c.attempt(ctx, time.Time{}, true, func(g *generation) error { return c.probe.Load().try(ctx, g) })
 	if ctx.Err() == nil || err == nil {
 		c.health.at, c.health.err = time.Now(), err
 	}

@@ -60,8 +60,9 @@ const (
 
 // attempt runs f on the present generation and, if the token was lost, on the
 // next ones, until Config.Hold has passed. Without again that is done only if f
-// did not reach the token. It is given up when ctx ends, or late comes.
-func (c *core) attempt(ctx context.Context, late <-chan time.Time, again bool, f func(g *generation) error) error {
+// did not reach the token. It is given up when ctx ends, or when it is late, which a
+// zero time never is.
+func (c *core) attempt(ctx context.Context, late time.Time, again bool, f func(g *generation) error) error {
 	var deadline time.Time
 	suspected := false
 	for {
@@ -109,12 +110,15 @@ func (c *core) maySuspect() bool {
 }
 
 // ready returns the present generation, waiting for it while one is being made.
-func (c *core) ready(ctx context.Context, late <-chan time.Time) (*generation, error) {
+func (c *core) ready(ctx context.Context, late time.Time) (*generation, error) {
 	if g := c.generation.Load(); g != nil {
 		return g, nil
 	}
-	hold := time.NewTimer(max(c.cfg.Hold, 0))
-	defer hold.Stop()
+	hold := time.After(max(c.cfg.Hold, 0))
+	var tooLate <-chan time.Time
+	if !late.IsZero() {
+		tooLate = time.After(time.Until(late))
+	}
 	for {
 		c.mu.Lock()
 		state, reason, changed := c.st, c.reason, c.changed
@@ -132,9 +136,9 @@ func (c *core) ready(ctx context.Context, late <-chan time.Time) (*generation, e
 		case <-changed:
 		case <-ctx.Done():
 			return nil, errors.Join(context.Cause(ctx), &UnavailableError{State: Recovering, Err: reason})
-		case <-late:
+		case <-tooLate:
 			return nil, errors.Join(ErrBusy, &UnavailableError{State: Recovering, Err: reason})
-		case <-hold.C:
+		case <-hold:
 			return nil, &UnavailableError{State: Recovering, Err: reason}
 		}
 	}
@@ -258,7 +262,7 @@ func (c *core) reopen(ctx context.Context) error {
 	c.mu.Lock()
 	if c.st != Failed {
 		c.mu.Unlock()
-		_, err := c.ready(ctx, nil)
+		_, err := c.ready(ctx, time.Time{})
 		return err
 	}
 	reason := c.reason
@@ -269,6 +273,6 @@ func (c *core) reopen(ctx context.Context) error {
 		defer c.builds.Done()
 		c.rebuild(nil, reason)
 	}()
-	_, err := c.ready(ctx, nil)
+	_, err := c.ready(ctx, time.Time{})
 	return err
 }

@@ -43,7 +43,7 @@ func use[T any](ctx context.Context, h *handle, again bool, f func(v session) (T
 	if h.closed.Load() {
 		return result, ErrClosed
 	}
-	err = h.core.attempt(ctx, nil, again, func(g *generation) error {
+	err = h.core.attempt(ctx, time.Time{}, again, func(g *generation) error {
 		out := new(T)
 		err := g.pool.do(ctx, func(v session) (err error) {
 			*out, err = f(v)
@@ -138,7 +138,7 @@ func (h *handle) sign(ctx context.Context, k *Signer, r signRequest) (sig []byte
 	c := h.core
 	r.message = bytes.Clone(r.message)
 	j := newSignature(k, r, c.cfg.Timeout)
-	err = c.attempt(ctx, j.late.C, true, func(g *generation) error { return g.pool.sign(ctx, j) })
+	err = c.attempt(ctx, j.deadline, true, func(g *generation) error { return g.pool.perform(ctx, j) })
 	if err == nil {
 		sig = j.signature.result
 		c.count.signatures.Add(1)
