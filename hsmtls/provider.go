@@ -44,6 +44,11 @@ import (
 // from memory. Keys that also have a method Watch(changed func()) (stop func())
 // call changed when they may answer otherwise than before; new handshakes then
 // present the new certificate.
+//
+// A private key that also has a method SignContext(ctx, digest, opts), and
+// SignMessageContext(ctx, message, opts) if it signs whole messages, as a keystore.Key
+// has, is asked by them: it must give up when ctx ends. Others are asked in a goroutine
+// of their own, which is left behind when they do not answer in time.
 type Keys interface {
 	Certificate(ctx context.Context, alias string) (*tls.Certificate, error)
 }

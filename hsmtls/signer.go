@@ -40,6 +40,17 @@ type boundMessageSigner struct {
 	key crypto.MessageSigner
 }
 
+// A contextSigner gives up by itself when ctx ends, as a keystore.Key does, and does
+// not use digest after that. It needs no goroutine to be waited for in.
+type contextSigner interface {
+	SignContext(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error)
+}
+
+// A contextMessageSigner is the same for whole messages.
+type contextMessageSigner interface {
+	SignMessageContext(ctx context.Context, message []byte, opts crypto.SignerOpts) ([]byte, error)
+}
+
 // bind returns key for the handshake of ctx; a [crypto.MessageSigner] stays one.
 func (p *Provider) bind(ctx context.Context, alias string, key crypto.Signer, admit func() error, observe func(error)) crypto.Signer {
 	s := boundSigner{key: key, ctx: ctx, limit: p.signTimeout(), slots: p.state().signing, observe: observe, admit: admit, p: p, alias: alias}
@@ -55,17 +66,27 @@ func (s *boundSigner) Public() crypto.PublicKey { return s.key.Public() }
 // Sign signs digest. It returns [ErrSignTimeout] or the context's error when
 // the key does not answer in time; the key may then still be at work.
 func (s *boundSigner) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	digest = bytes.Clone(digest) // the key may outlive this call
-	return s.run(opts, func() ([]byte, error) { return s.key.Sign(rand, digest, opts) })
+	return s.run(opts, func(ctx context.Context) ([]byte, error) {
+		if key, ok := s.key.(contextSigner); ok {
+			return key.SignContext(ctx, digest, opts)
+		}
+		digest := bytes.Clone(digest) // the key may outlive this call
+		return s.aside(ctx, func() ([]byte, error) { return s.key.Sign(rand, digest, opts) })
+	})
 }
 
 // SignMessage signs msg, within the same bounds as Sign.
 func (s *boundMessageSigner) SignMessage(rand io.Reader, msg []byte, opts crypto.SignerOpts) ([]byte, error) {
-	msg = bytes.Clone(msg)
-	return s.run(opts, func() ([]byte, error) { return s.key.SignMessage(rand, msg, opts) })
+	return s.run(opts, func(ctx context.Context) ([]byte, error) {
+		if key, ok := s.key.(contextMessageSigner); ok {
+			return key.SignMessageContext(ctx, msg, opts)
+		}
+		msg := bytes.Clone(msg)
+		return s.aside(ctx, func() ([]byte, error) { return s.key.SignMessage(rand, msg, opts) })
+	})
 }
 
-func (s *boundSigner) run(opts crypto.SignerOpts, sign func() ([]byte, error)) ([]byte, error) {
+func (s *boundSigner) run(opts crypto.SignerOpts, sign func(context.Context) ([]byte, error)) ([]byte, error) {
 	began := time.Now()
 	sig, err := s.checked(opts, sign)
 	s.p.observeSignature(s.alias, began, err)
@@ -75,7 +96,7 @@ func (s *boundSigner) run(opts crypto.SignerOpts, sign func() ([]byte, error)) (
 	return sig, err
 }
 
-func (s *boundSigner) checked(opts crypto.SignerOpts, sign func() ([]byte, error)) ([]byte, error) {
+func (s *boundSigner) checked(opts crypto.SignerOpts, sign func(context.Context) ([]byte, error)) ([]byte, error) {
 	if h := opts.HashFunc(); !slices.Contains(signatureHashes, h) {
 		return nil, &PolicyError{Rule: RuleSignature, Detail: fmt.Sprintf("asked to sign with %v", h)}
 	}
@@ -87,15 +108,23 @@ func (s *boundSigner) checked(opts crypto.SignerOpts, sign func() ([]byte, error
 	return s.within(sign)
 }
 
-// within runs sign in a goroutine of its own and waits for it no longer than
-// the limit and the handshake allow.
-func (s *boundSigner) within(sign func() ([]byte, error)) ([]byte, error) {
+// within runs sign with the time that the limit and the handshake allow.
+func (s *boundSigner) within(sign func(context.Context) ([]byte, error)) ([]byte, error) {
 	ctx, cancel := context.WithTimeoutCause(s.ctx, s.limit, ErrSignTimeout)
 	defer cancel()
+	sig, err := sign(ctx)
+	if err != nil && ctx.Err() != nil {
+		return nil, signCause(ctx)
+	}
+	return sig, err
+}
+
+// aside runs sign in a goroutine of its own and waits for it no longer than ctx.
+func (s *boundSigner) aside(ctx context.Context, sign func() ([]byte, error)) ([]byte, error) {
 	select {
 	case s.slots <- struct{}{}:
 	case <-ctx.Done():
-		return nil, signCause(ctx)
+		return nil, ctx.Err()
 	}
 	type result struct {
 		sig []byte
@@ -111,7 +140,7 @@ func (s *boundSigner) within(sign func() ([]byte, error)) ([]byte, error) {
 	case r := <-done:
 		return r.sig, r.err
 	case <-ctx.Done():
-		return nil, signCause(ctx)
+		return nil, ctx.Err()
 	}
 }
 

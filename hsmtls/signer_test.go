@@ -193,3 +193,62 @@ func newECKey(t *testing.T) crypto.Signer {
 	require.NoError(t, err)
 	return key
 }
+
+// contextKey signs only by the methods that take a context, and waits until that ends
+// if it is slow.
+type contextKey struct {
+	crypto.Signer
+	slow bool
+}
+
+func (contextKey) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return nil, errUnknownAlias
+}
+
+func (contextKey) SignMessage(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return nil, errUnknownAlias
+}
+
+func (k contextKey) SignContext(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if k.slow {
+		<-ctx.Done()
+		return nil, io.ErrUnexpectedEOF
+	}
+	return k.Signer.Sign(rand.Reader, digest, opts)
+}
+
+func (k contextKey) SignMessageContext(ctx context.Context, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	sum := sha256.Sum256(message)
+	return k.SignContext(ctx, sum[:], opts)
+}
+
+func TestKeyWithContext(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	digest := sha256.Sum256([]byte("message"))
+	bound := w.client.bind(t.Context(), terminal, contextKey{Signer: newECKey(t)}, nil, nil)
+	public := bound.Public().(*ecdsa.PublicKey)
+	sig, err := bound.Sign(rand.Reader, digest[:], crypto.SHA256)
+	require.NoError(t, err)
+	require.True(t, ecdsa.VerifyASN1(public, digest[:], sig))
+	sig, err = bound.(crypto.MessageSigner).SignMessage(rand.Reader, []byte("message"), crypto.SHA256)
+	require.NoError(t, err)
+	require.True(t, ecdsa.VerifyASN1(public, digest[:], sig))
+}
+
+func TestKeyWithContextIsLate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	digest := sha256.Sum256(nil)
+	key := contextKey{Signer: newECKey(t), slow: true}
+	w.client.SignTimeout = time.Millisecond
+	_, err := w.client.bind(t.Context(), terminal, key, nil, nil).Sign(rand.Reader, digest[:], crypto.SHA256)
+	require.ErrorIs(t, err, ErrSignTimeout)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	w = newWorld(t)
+	_, err = w.client.bind(ctx, terminal, key, nil, nil).Sign(rand.Reader, digest[:], crypto.SHA256)
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorIs(t, err, ErrSignTimeout)
+}
