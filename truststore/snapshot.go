@@ -6,11 +6,13 @@ package truststore
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"crypto/x509"
 	"slices"
 )
 
-// A snapshot is what the store knows at one time. It is never changed.
+// A snapshot is what the store knows at one time. It is never changed, but for what it
+// recalls.
 type snapshot struct {
 	generation    uint64
 	anchors       *anchors
@@ -20,6 +22,7 @@ type snapshot struct {
 	issuers       issuers             // kept, the entries that are CAs, and what proves entries
 	byCertificate map[string]Entry    // by DER
 	revocations   *revocations        // nil if nothing is known to be revoked
+	recalled      *recall
 }
 
 func newSnapshot(from *anchors, entries []Entry, kept []*x509.Certificate, rejected []Rejected) *snapshot {
@@ -30,6 +33,7 @@ func newSnapshot(from *anchors, entries []Entry, kept []*x509.Certificate, rejec
 		kept:          distinct(kept),
 		issuers:       issuers{},
 		byCertificate: make(map[string]Entry, len(entries)),
+		recalled:      &recall{paths: make(map[[sha256.Size]byte]goodPath)},
 	}
 	for _, c := range s.kept {
 		s.issuers.add(c)

@@ -87,9 +87,24 @@ func (s *snapshot) verify(chain []*x509.Certificate, q question) ([]*x509.Certif
 	if err := check(chain[0], leaf); err != nil {
 		return nil, err
 	}
-	found, err := q.paths(chain[0], s.issuers.above(chain), s.anchors.pool)
+	key := q.key(chain)
+	if path, n, ok := s.recalled.of(key, chain[0], q.at); ok && s.revocations.check(path, q.at) == nil {
+		return path[:n], nil
+	}
+	path, n, err := s.search(chain, q)
 	if err != nil {
 		return nil, err
+	}
+	s.recalled.keep(key, path, n)
+	return path[:n], nil
+}
+
+// search finds a good path, and how many of its certificates there are up to and with
+// the trusted entry.
+func (s *snapshot) search(chain []*x509.Certificate, q question) (path []*x509.Certificate, upTo int, err error) {
+	found, err := q.paths(chain[0], s.issuers.above(chain), s.anchors.pool)
+	if err != nil {
+		return nil, 0, err
 	}
 	var refusal error
 	for _, path := range found {
@@ -99,11 +114,11 @@ func (s *snapshot) verify(chain []*x509.Certificate, q question) ([]*x509.Certif
 			n = 0 // an issuer that another anchor made an entry does not help
 		}
 		if err == nil && n > 0 {
-			return path[:n], nil
+			return path, n, nil
 		}
 		refusal = cmp.Or(refusal, err)
 	}
-	return nil, cmp.Or(refusal, error(&RejectedError{chain[0], ErrUntrusted}))
+	return nil, 0, cmp.Or(refusal, error(&RejectedError{chain[0], ErrUntrusted}))
 }
 
 // empty is the refusal of a store without entries. Was the peer one, it says why it
