@@ -5,10 +5,12 @@ package fleet
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -175,48 +177,46 @@ func TestFair(t *testing.T) {
 	e := newEstate(t)
 	e.fleet.Handshakes = 1
 	e.fleet.Provider.SessionLifetime = -1
+	var order handshakes
+	e.fleet.Provider.VerifyPeer = order.note
 	e.terminal("greedy")
 	e.terminal("modest")
 	e.key.holding.Lock()
-	first := dialed{}
+	failures := make(chan error, 21)
 	var running sync.WaitGroup
 	for range 20 {
-		running.Go(func() { first.note(e.dial("greedy")) })
+		running.Go(func() {
+			_, err := e.dial("greedy")
+			failures <- err
+		})
 	}
 	require.Eventually(t, func() bool { return e.state("greedy") == Connecting }, 10*time.Second, time.Millisecond)
-	modest := make(chan int, 1)
 	running.Go(func() {
 		_, err := e.dial("modest")
-		first.note(nil, err)
-		modest <- first.count()
+		failures <- err
 	})
 	require.Eventually(t, func() bool { return e.state("modest") == Waiting }, 10*time.Second, time.Millisecond)
 	e.key.holding.Unlock()
 	running.Wait()
-	require.LessOrEqual(t, <-modest, 4, "handshakes until the modest one was done")
-	require.NoError(t, first.err)
-}
-
-// dialed counts handshakes.
-type dialed struct {
-	mu  sync.Mutex
-	n   int
-	err error
-}
-
-func (d *dialed) note(_ net.Conn, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.n++
-	if err != nil {
-		d.err = err
+	for range cap(failures) {
+		require.NoError(t, <-failures)
 	}
+	turn := slices.Index(order.with, "modest."+suffix)
+	require.GreaterOrEqual(t, turn, 0)
+	require.Less(t, turn, 4, "handshakes before the modest one's: %v", order.with)
 }
 
-func (d *dialed) count() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.n
+// handshakes are the names of terminals, in the order in which they proved them.
+type handshakes struct {
+	mu   sync.Mutex
+	with []string
+}
+
+func (h *handshakes) note(cs tls.ConnectionState) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.with = append(h.with, cs.ServerName)
+	return nil
 }
 
 // Who can resume a session does not wait for those who need a signature.

@@ -8,11 +8,13 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -103,9 +105,17 @@ type simulated struct {
 	done         chan struct{}
 }
 
+// start listens at the terminal's address. If somebody else has got the port since
+// the last time, the terminal has moved.
 func (s *simulated) start(cert tls.Certificate) {
 	s.e.t.Helper()
-	ln, err := s.e.provider(cert).Listen(s.e.t.Context(), "tcp", s.addr, "terminal_pub")
+	ln, err := s.listen(cert)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		s.addr = "127.0.0.1:0"
+		if ln, err = s.listen(cert); err == nil {
+			err = s.e.fleet.Set(Terminal{Serial: s.serial, Addr: ln.Addr().String()})
+		}
+	}
 	require.NoError(s.e.t, err)
 	s.addr = ln.Addr().String()
 	s.server, s.done = &http.Server{Handler: s.handler}, make(chan struct{})
@@ -113,6 +123,10 @@ func (s *simulated) start(cert tls.Certificate) {
 		defer close(s.done)
 		_ = s.server.Serve(ln)
 	}()
+}
+
+func (s *simulated) listen(cert tls.Certificate) (net.Listener, error) {
+	return s.e.provider(cert).Listen(s.e.t.Context(), "tcp", s.addr, "terminal_pub")
 }
 
 // kill closes the listener and all connections.

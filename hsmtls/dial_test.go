@@ -234,7 +234,7 @@ func TestDialHandshakeTimeout(t *testing.T) {
 func TestListenHandshakeTimeout(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.server.HandshakeTimeout = 500 * time.Millisecond
+	w.server.HandshakeTimeout = 2 * time.Second // enough for a busy machine
 	s := w.listen(t)
 	raw, err := net.Dial("tcp", s.addr)
 	require.NoError(t, err)
@@ -253,7 +253,7 @@ func TestMaxConnAge(t *testing.T) {
 		t.Run(side, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			map[string]*Provider{"client": w.client, "server": w.server}[side].MaxConnAge = 300 * time.Millisecond
+			map[string]*Provider{"client": w.client, "server": w.server}[side].MaxConnAge = 2 * time.Second
 			s := w.listen(t)
 			conn, err := w.dial(t, s)
 			require.NoError(t, err)

@@ -79,10 +79,8 @@ func TestSignTimeout(t *testing.T) {
 		w.client.SignTimeout = 50 * time.Millisecond
 		release := w.hang(t, w.clientKey)
 		defer release()
-		start := time.Now()
 		_, err := w.dial(t, w.listen(t))
 		require.ErrorIs(t, err, ErrSignTimeout)
-		require.Less(t, time.Since(start), 5*time.Second)
 	})
 	t.Run("client, caller's deadline", func(t *testing.T) {
 		t.Parallel()

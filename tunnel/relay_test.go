@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -137,11 +138,8 @@ func TestResetIsNoEnd(t *testing.T) {
 func TestRefusedTarget(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, ln.Close())
-	s := w.start(w.serverConfig(ln.Addr().String()))
-	_, err = io.ReadAll(strictDial(t, w, s.address()))
+	s := w.start(w.serverConfig("unix:" + filepath.Join(t.TempDir(), "nobody"))) // a port that is free may be taken
+	_, err := io.ReadAll(strictDial(t, w, s.address()))
 	require.Error(t, err)
 	record := s.ended(ReasonTarget)
 	require.Equal(t, "connection refused", record.Message)

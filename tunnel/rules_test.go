@@ -11,6 +11,7 @@ import (
 	"encoding/asn1"
 	"io"
 	"net/url"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -87,8 +88,8 @@ func TestRulesAtTheDoor(t *testing.T) {
 	w := newWorld(t)
 	cfg := w.serverConfig(w.target(echo))
 	cfg.AllowAll, cfg.Rules = false, Rules{CommonNames: []string{"till"}}
-	asked := 0
-	cfg.Provider.VerifyPeer = func(tls.ConnectionState) error { asked++; return nil } // one handshake after the other
+	var asked atomic.Int64
+	cfg.Provider.VerifyPeer = func(tls.ConnectionState) error { asked.Add(1); return nil }
 	s := w.start(cfg)
 	for range 2 { // resumed, too
 		require.NoError(t, ping(w.mustDial(s.address())))
@@ -100,7 +101,7 @@ func TestRulesAtTheDoor(t *testing.T) {
 	}
 	require.Error(t, err)
 	require.ErrorIs(t, cause(s.ended(ReasonHandshake)), ErrNotAllowed)
-	require.Equal(t, 3, asked)
+	require.EqualValues(t, 3, asked.Load())
 	require.EqualValues(t, 1, s.Status().Ended[ReasonHandshake])
 }
 
