@@ -6,8 +6,11 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
+	"runtime"
+	"strconv"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -16,6 +19,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// TestTunnelSoak does nothing but wait, so it takes nobody's place. The flag on
+	// the command line comes after this and wins.
+	_ = flag.Set("test.parallel", strconv.Itoa(runtime.GOMAXPROCS(0)+1))
 	code := hsmtest.Main(m)
 	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
