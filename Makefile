@@ -5,9 +5,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 DEPS := env=$$(scripts/deps) && eval "$$env" && HSMTLS_REQUIRE_SOFTHSM=1
-SOAK ?= 10m
 
-.PHONY: help build demo test lint bench soak screenshots deps clean
+.PHONY: help build demo test lint bench soak screenshots release deps clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -30,14 +29,18 @@ lint: ## staticcheck, go.mod, shell scripts
 bench: ## this module and its peers side by side, into bench/RESULTS.md; QUICK=1 in some minutes
 	scripts/bench $(if $(QUICK),-quick)
 
-soak: ## the tests under the race detector, in random order, again and again for SOAK (10m)
-	$(DEPS) HSMTLS_SOAK=2m scripts/soak $(SOAK)
+soak: ## the tests again and again for SOAK (10m), and the tunnel under load for SOAK (30m)
+	$(DEPS) HSMTLS_SOAK=2m scripts/soak $(or $(SOAK),10m)
+	$(DEPS) HSMTLS_SOAK=$(or $(SOAK),30m) go test -race -count=1 -v -timeout 0 -run '^TestTunnelSoak$$' ./internal/e2e
 
-screenshots: ## the pictures of the operator's page in docs/images, from its browser test
-	$(DEPS) HSMTLS_SCREENSHOTS=1 go test -count=1 -run '^TestBrowser$$' ./pairing/screen
+screenshots: ## the pictures of the operator's page and of the status page in docs/images, from their browser tests
+	$(DEPS) HSMTLS_SCREENSHOTS=1 go test -count=1 -run '^Test(Admin)?Browser$$' ./pairing/screen ./cmd/hsmtls
+
+release: ## archives, Debian packages, bills of materials and sums of the commit, in release/; VERSION=v0.x.y is its tag
+	scripts/release $(VERSION)
 
 deps: ## install SoftHSM and the other programs the tests use; print where they are
 	@scripts/deps
 
 clean: ## remove what the targets above made, .tools too
-	rm -rf bin .tools
+	rm -rf bin .tools release

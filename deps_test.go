@@ -34,7 +34,7 @@ var imports = map[string][]string{
 	"tunnel":                    {"hsmtls"},
 	"pairing":                   {"hsmtls", "github.com/coder/websocket"},
 	"pairing/screen":            {"pairing", "rsc.io/qr"},
-	"cmd/hsmtls":                {"est", "hsm", "hsmtls", "keystore", "pairing", "pairing/screen", "truststore", "tunnel", "github.com/spf13/cobra", "golang.org/x/term"},
+	"cmd/hsmtls":                {"est", "hsm", "hsmtls", "keystore", "pairing", "pairing/screen", "truststore", "tunnel", "github.com/prometheus/client_golang/prometheus", "github.com/prometheus/client_golang/prometheus/collectors", "github.com/prometheus/client_golang/prometheus/promhttp", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
 	"internal/testpki":          {},
 	"internal/e2e":              {},
 	"internal/hsmtest":          {"hsm"},
@@ -46,6 +46,7 @@ var imports = map[string][]string{
 	"bench/crypto11":            {"bench/contend", "github.com/ThalesGroup/crypto11"}, // the peer itself is measured
 	"bench/simterminals":        {"internal/testpki"},
 	"bench/estate":              {"bench/simterminals", "fleet", "hsm", "hsmtls", "internal/hsmtest", "internal/testpki", "keystore", "truststore"},
+	"scripts/sbom":              {},
 	"examples/...":              {"fleet", "hsm", "hsmtls", "internal/testpki", "keystore", "pairing", "truststore", "github.com/coder/websocket"},
 }
 

@@ -36,7 +36,7 @@ func files(t *testing.T) []string {
 			return err
 		}
 		hidden := strings.HasPrefix(d.Name(), ".") && path != "." && path != ".ci" && path != ".github"
-		if d.IsDir() && (hidden || path == "bin") {
+		if d.IsDir() && (hidden || path == "bin" || path == "release") {
 			return fs.SkipDir
 		}
 		if d.Type().IsRegular() && path != ".git" { // which is a file in a linked work tree
