@@ -38,6 +38,16 @@ type Config struct {
 	// Module is the path of the PKCS#11 library. Required, here or in URI.
 	Module string
 
+	// ModuleHost is a program that runs the library in a process of its own, so
+	// that a crash of the library, or a call that never returns, is an outage to
+	// recover from and not the end of this process. It is started with the one
+	// argument [ModuleHostArgument], this process's environment and a private
+	// socket, when the token is opened and again after each end: the command
+	// hsmtls is such a program, others call [ServeModule]. A name without a slash
+	// is looked for in $PATH. Empty means that the library is loaded into this
+	// process.
+	ModuleHost string
+
 	// Token is the label of the token, Serial its serial number, SlotID its
 	// slot. All that are set must fit, and exactly one token must. With none
 	// set, the module must hold exactly one initialised token. Slot numbers
@@ -69,7 +79,8 @@ type Config struct {
 	Hold time.Duration
 
 	// SignTimeout bounds one signature, from the call to the result; it is
-	// [ErrBusy] after that. Zero means 10 s.
+	// [ErrBusy] after that. Zero means 10 s. A module host that has had a
+	// signature for as long is ended.
 	SignTimeout time.Duration
 
 	// Logger receives warnings. Nil means they are discarded.
@@ -91,6 +102,7 @@ func Open(ctx context.Context, cfg Config) (*Token, error) {
 	}
 	device, err := p11.Open(ctx, p11.Config{
 		Module:   cfg.Module,
+		Host:     cfg.ModuleHost,
 		Select:   cfg.selector(),
 		PIN:      cfg.PIN.source,
 		Sessions: cfg.Sessions,

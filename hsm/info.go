@@ -5,6 +5,7 @@ package hsm
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/hsmtls/hsmtls-go/internal/p11"
@@ -116,7 +117,18 @@ func mechanismNames(ms p11.Mechanisms) []string {
 // List describes the tokens of a module, blank ones included, in slot order.
 // It needs no PIN and may be called while tokens are open.
 func List(ctx context.Context, module string) ([]Info, error) {
-	found, err := p11.List(ctx, module)
+	return Config{Module: module}.List(ctx)
+}
+
+// List describes the tokens of c's module, as the function of that name does, and
+// in c's ModuleHost. Other fields are not looked at, but for a URI that names the
+// module.
+func (c Config) List(ctx context.Context) ([]Info, error) {
+	c, err := c.resolve()
+	if err != nil {
+		return nil, fmt.Errorf("hsm: %w", err)
+	}
+	found, err := p11.List(ctx, c.Module, c.ModuleHost)
 	if err != nil {
 		return nil, wrap(err)
 	}

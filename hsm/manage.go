@@ -15,6 +15,9 @@ type InitConfig struct {
 	// Module is the path of the PKCS#11 library. Required.
 	Module string
 
+	// ModuleHost is that of [Config].
+	ModuleHost string
+
 	// Token, Serial and SlotID name the token as in [Config]. With none set,
 	// the first blank token of the module is taken.
 	Token  string
@@ -52,6 +55,7 @@ func Init(ctx context.Context, cfg InitConfig) (Info, error) {
 	defer clear(pin)
 	info, err := p11.InitToken(ctx, p11.InitRequest{
 		Module: cfg.Module,
+		Host:   cfg.ModuleHost,
 		Select: p11.Selector{Label: cfg.Token, Serial: cfg.Serial, Slot: cfg.SlotID},
 		Label:  cfg.Label,
 		SOPIN:  soPIN,
@@ -85,6 +89,7 @@ func UnblockPIN(ctx context.Context, cfg Config, soPIN, newPIN PIN) error {
 	defer clear(user)
 	return wrap(p11.InitPIN(ctx, p11.PINRequest{
 		Module: cfg.Module,
+		Host:   cfg.ModuleHost,
 		Select: cfg.selector(),
 		SOPIN:  officer,
 		NewPIN: user,

@@ -26,7 +26,7 @@ func AsOfficer(ctx context.Context, cfg Config, soPIN PIN, f func(p11.Officer) e
 	}
 	defer clear(pin)
 	var answer error
-	err = p11.AsOfficer(ctx, p11.OfficerRequest{Module: cfg.Module, Select: cfg.selector(), SOPIN: pin}, func(o p11.Officer) error {
+	err = p11.AsOfficer(ctx, p11.OfficerRequest{Module: cfg.Module, Host: cfg.ModuleHost, Select: cfg.selector(), SOPIN: pin}, func(o p11.Officer) error {
 		answer = f(o)
 		return answer
 	})

@@ -28,7 +28,9 @@ type PIN struct {
 const maxPIN = 1024
 
 // PINFile reads the PIN from a file, less one line break at its end. A file
-// that its group or others may read is refused with [ErrPINFile].
+// that its group or others may read is refused with [ErrPINFile]; on Linux, the bits of
+// the group are not the group's where an access control list lets nobody but the owner
+// and this process's user read, as with the credentials of systemd.
 func PINFile(path string) PIN {
 	return PIN{func(context.Context) ([]byte, error) { return readPINFile(path) }}
 }
@@ -43,7 +45,7 @@ func readPINFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if mode := info.Mode().Perm(); runtime.GOOS != "windows" && mode&0o077 != 0 {
+	if mode := info.Mode().Perm(); runtime.GOOS != "windows" && mode&0o077 != 0 && (mode&0o007 != 0 || !ownersOnly(f)) {
 		return nil, fmt.Errorf("%w: %s has mode %04o, want 0600", ErrPINFile, path, mode)
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxPIN+1))

@@ -45,6 +45,8 @@ type Status struct {
 	Abandoned  uint64    // calls given up while inside the module
 	Errors     map[uint]uint64
 	Outages    uint64 // how often the sessions were lost
+	HostPID    int    // process of Config.ModuleHost; zero without it, and while there is none
+	HostKills  uint64 // module hosts that were ended because a call hung in them
 	LastOutage Outage // the present or the last one; zero if there was none
 }
 

@@ -41,5 +41,19 @@ func (p *Provider) warnOfEnd(alias string, own *ownChain) {
 		slog.Time("until", own.ends.NotAfter.UTC()), slog.Int("days_left", days(left)))
 }
 
+// An expiringTrust is Trust that says, once a day at most, what of it ends within a
+// time.
+type expiringTrust interface {
+	LogExpiring(log *slog.Logger, within time.Duration)
+}
+
+// warnOfTrust has Trust log what of it ends soon.
+func (p *Provider) warnOfTrust() {
+	within := orDefault(p.ExpiryWarning, defaultExpiryWarning)
+	if trust, ok := p.Trust.(expiringTrust); ok && within > 0 && p.Logger != nil {
+		trust.LogExpiring(p.Logger, within)
+	}
+}
+
 // days is how many whole days are left, negative after the end.
 func days(left time.Duration) int { return int(math.Floor(left.Hours() / 24)) }

@@ -74,6 +74,7 @@ func (p *Provider) newIdentity(alias string, cert *tls.Certificate) (*identity, 
 		return nil, err
 	}
 	p.warnOfEnd(alias, own)
+	p.warnOfTrust()
 	return id, nil
 }
 

@@ -106,8 +106,10 @@ type Provider struct {
 	// from a bare configuration are not covered.
 	MaxConnAge time.Duration
 	// ExpiryWarning is how long before the end of a certificate of its own a
-	// Provider begins to warn, in the log, once a day, when it asks Keys. Zero
-	// means 30 days, negative means never.
+	// Provider begins to warn, in the log, once a day, when it asks Keys. So it
+	// does of what Trust holds, if that has a method LogExpiring(*slog.Logger,
+	// time.Duration), as a truststore.Store has. Zero means 30 days, negative means
+	// never.
 	ExpiryWarning time.Duration
 	// Admission bounds the signatures a server makes for strangers. Zero means
 	// its defaults.

@@ -254,6 +254,34 @@ func TestExpiryWarning(t *testing.T) {
 	warnings(4)
 }
 
+// expiring notes for how long ahead it is asked.
+type expiring struct {
+	Trust
+	within []time.Duration
+}
+
+func (e *expiring) LogExpiring(_ *slog.Logger, within time.Duration) {
+	e.within = append(e.within, within)
+}
+
+// TestExpiryWarningOfTrust leaves to Trust what to say.
+func TestExpiryWarningOfTrust(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	trust := &expiring{Trust: w.trust}
+	for _, p := range []*Provider{
+		{Logger: slog.New(slog.DiscardHandler)},
+		{Logger: slog.New(slog.DiscardHandler), ExpiryWarning: time.Hour},
+		{Logger: slog.New(slog.DiscardHandler), ExpiryWarning: -1},
+		{},
+	} {
+		p.Keys, p.Trust, p.Now = w.keys, trust, w.clock.now
+		_, err := p.ClientConfig(t.Context(), terminal)
+		require.NoError(t, err)
+	}
+	require.Equal(t, []time.Duration{30 * 24 * time.Hour, time.Hour}, trust.within)
+}
+
 // TestAnonymousTransport enrols with a server that accepts strangers, and is
 // refused by one that does not.
 func TestAnonymousTransport(t *testing.T) {

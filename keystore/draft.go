@@ -35,16 +35,10 @@ func (d *draft) write(ctx context.Context, t p11.CertificateTemplate) error {
 	return err
 }
 
-// onePage is how much of an object is sure to reach the disk as a whole or not
-// at all, the attributes beside the certificate allowed for.
-const onePage = 4096 - 1024
-
 // settle writes one object more than is needed, and removes it, if one that was
-// written was longer than a page. SoftHSM 2.6.1 does not look whether the last
-// part of a file reached the disk, and shows the object as it has it in memory:
-// if the disk is full now, it was not whole.
+// written may have been cut: see [p11.MayBeCut].
 func (d *draft) settle(ctx context.Context, leaf *x509.Certificate) error {
-	if !slices.ContainsFunc(d.made, func(c p11.Certificate) bool { return len(c.Value) > onePage }) {
+	if !slices.ContainsFunc(d.made, func(c p11.Certificate) bool { return p11.MayBeCut(c.Value) }) {
 		return nil
 	}
 	if err := d.write(ctx, issuerTemplate(leaf)); err != nil {

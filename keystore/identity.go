@@ -4,9 +4,11 @@
 package keystore
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -89,7 +91,8 @@ func (s *Store) Certificate(ctx context.Context, alias string) (*tls.Certificate
 
 // load resolves an alias on the token. A chain that does not end at a root may
 // have lost its end to a replacement that was at work meanwhile, so the
-// certificate must still be there afterwards.
+// certificate must still be there afterwards: a replacement removes it before it
+// removes issuers.
 func (s *Store) load(ctx context.Context, alias string) (*Identity, error) {
 	for range maxTries {
 		l, err := s.resolve(ctx, alias)
@@ -100,15 +103,22 @@ func (s *Store) load(ctx context.Context, alias string) (*Identity, error) {
 		if err == nil && selfSigned(id.Chain[len(id.Chain)-1]) {
 			return id, nil
 		}
-		now, gone := s.resolve(ctx, alias)
-		if gone != nil {
-			return nil, gone
-		}
-		if now.Object == l.Object {
-			return id, err
+		there, lost := s.stillThere(ctx, l.Certificate)
+		if there || lost != nil {
+			return id, cmp.Or(lost, err)
 		}
 	}
 	return nil, fmt.Errorf("%w: it changes faster than it can be read", ErrAmbiguous)
+}
+
+// stillThere asks for the object by its handle, which is not a search. Tokens that
+// use handles again may show another one.
+func (s *Store) stillThere(ctx context.Context, c p11.Certificate) (bool, error) {
+	found, err := s.device.ReadCertificates(ctx, []p11.Object{c.Object})
+	if errors.Is(err, p11.ErrStale) {
+		return false, nil
+	}
+	return slices.ContainsFunc(found, func(f p11.Certificate) bool { return same(f, c) }), err
 }
 
 // assemble finds key and issuers of a certificate.

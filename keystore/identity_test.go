@@ -43,6 +43,28 @@ func TestCertificate(t *testing.T) {
 	require.NotContains(t, methods(c.PrivateKey), "Decrypt")
 }
 
+// Whoever resolves an identity searches the token for the certificate, for the key
+// and for each issuer: a search of a full token takes long.
+func TestIdentitySearches(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	_, chain := identity(t, s, "terminal_pub", "terminal")
+	require.Len(t, chain, 2)
+	var asked []string
+	fresh := newStore(&oddToken{Token: s.device, gate: func(op string) error {
+		asked = append(asked, op)
+		return nil
+	}})
+	_, err := fresh.Identity(t.Context(), "terminal_pub")
+	require.NoError(t, err)
+	found := func(op string) int {
+		return len(slices.DeleteFunc(slices.Clone(asked), func(s string) bool { return s != op }))
+	}
+	require.Equal(t, 3, found("Certificates"), "the leaf, its issuer, and the root that is not there")
+	require.Equal(t, 1, found("Keys"))
+	require.Equal(t, 1, found("ReadCertificates"), "the leaf once more")
+}
+
 // methods names those of the dangerous methods that a key has.
 func methods(key crypto.PrivateKey) (names []string) {
 	if _, ok := key.(crypto.Decrypter); ok {

@@ -126,6 +126,10 @@ func (o *oddToken) Certificates(ctx context.Context, f p11.Filter) ([]p11.Certif
 	return around(o, "Certificates", func() ([]p11.Certificate, error) { return o.Token.Certificates(ctx, f) })
 }
 
+func (o *oddToken) ReadCertificates(ctx context.Context, objects []p11.Object) ([]p11.Certificate, error) {
+	return around(o, "ReadCertificates", func() ([]p11.Certificate, error) { return o.Token.ReadCertificates(ctx, objects) })
+}
+
 func (o *oddToken) CreateCertificate(ctx context.Context, c p11.CertificateTemplate) (p11.Certificate, error) {
 	return around(o, "CreateCertificate", func() (p11.Certificate, error) { return o.Token.CreateCertificate(ctx, c) })
 }

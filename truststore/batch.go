@@ -41,8 +41,9 @@ func parse(o p11.Certificate) found {
 // A recollection is what a store remembers from one load to the next, so as not to
 // do again what has the same result. The zero recollection remembers nothing.
 type recollection struct {
-	objects map[p11.Object]found
-	since   time.Time // when objects were all read
+	inventory *p11.Inventory
+	objects   map[p11.Object]found
+	since     time.Time // when objects were all read
 
 	anchors *anchors
 	issuers map[fingerprint]bool
@@ -62,23 +63,46 @@ const (
 	surveyTries = 3
 )
 
-// survey returns all certificate objects.
-func (s *Store) survey(ctx context.Context) (all []found, err error) {
+// A survey is the certificate objects of a token, read, and what else is there.
+type survey struct {
+	certificates []found
+	inventory    *p11.Inventory // nil if the token was asked for certificates only
+}
+
+// survey returns what is on the token.
+func (s *Store) survey(ctx context.Context) (now survey, err error) {
+	once := s.surveyAnew
+	if s.device.KeepsHandles() {
+		once = s.surveyChanges
+	}
 	for range surveyTries {
-		if all, err = s.surveyOnce(ctx); !errors.Is(err, p11.ErrStale) {
+		if now, err = once(ctx); !errors.Is(err, p11.ErrStale) {
 			break
 		}
 	}
-	return all, err
+	return now, err
 }
 
-func (s *Store) surveyOnce(ctx context.Context) ([]found, error) {
+// surveyAnew reads every certificate.
+func (s *Store) surveyAnew(ctx context.Context) (survey, error) {
 	listed, err := s.device.CertificateObjects(ctx)
 	if err != nil {
-		return nil, err
+		return survey{}, err
 	}
-	keeps := s.device.KeepsHandles()
-	complete := !keeps || time.Since(s.known.since) > completeTime
+	all, err := s.read(ctx, listed)
+	return survey{certificates: all}, err
+}
+
+// surveyChanges reads the certificates whose handles are new, and all of them now
+// and then. One search tells what else is there: on SoftHSM a search costs as much
+// for each object of the token, whatever is looked for.
+func (s *Store) surveyChanges(ctx context.Context) (survey, error) {
+	inventory, err := s.device.Inventory(ctx, s.known.inventory)
+	if err != nil {
+		return survey{}, err
+	}
+	complete := time.Since(s.known.since) > completeTime
+	listed := inventory.Of(p11.ClassCertificate)
 	all, unread := make([]found, 0, len(listed)), []p11.Object(nil)
 	for _, o := range listed {
 		if f, ok := s.known.objects[o]; ok && !complete {
@@ -89,19 +113,19 @@ func (s *Store) surveyOnce(ctx context.Context) ([]found, error) {
 	}
 	read, err := s.read(ctx, unread)
 	if err != nil {
-		return nil, err
+		return survey{}, err
 	}
-	all = append(all, read...)
-	if keeps {
-		s.known.keep(all, complete)
-	}
-	return all, nil
+	now := survey{append(all, read...), inventory}
+	s.known.keep(now, complete)
+	return now, nil
 }
 
-func (r *recollection) keep(all []found, complete bool) {
+func (r *recollection) keep(now survey, complete bool) {
 	if complete {
 		r.since = time.Now()
 	}
+	all := now.certificates
+	r.inventory = now.inventory
 	r.objects = make(map[p11.Object]found, len(all))
 	for _, f := range all {
 		r.objects[f.Object] = f

@@ -140,14 +140,14 @@ func (b *bulk) abort(ctx context.Context, cause error) {
 
 // write writes the issuers that are missing, looks for them, and writes the entries.
 func (b *bulk) write(ctx context.Context) error {
-	objects, err := b.store.survey(ctx)
+	now, err := b.store.survey(ctx)
 	if err != nil {
 		return err
 	}
 	if err := b.consult(ctx); err != nil {
 		return err
 	}
-	there := indexOf(objects)
+	there := indexOf(now.certificates)
 	b.claim(there)
 	if there, err = b.keepIssuers(ctx, there); err != nil {
 		return err
@@ -235,8 +235,8 @@ func (b *bulk) keepIssuers(ctx context.Context, there index) (index, error) {
 	if err := b.writer.settle(ctx, b.writer.longest()); err != nil {
 		return there, err
 	}
-	objects, err := b.store.survey(ctx)
-	return indexOf(objects), err
+	now, err := b.store.survey(ctx)
+	return indexOf(now.certificates), err
 }
 
 // longest returns the longest certificate that was written.

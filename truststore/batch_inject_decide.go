@@ -13,19 +13,19 @@ import (
 // decide asks the token what it has of the pending ones, takes back what has become
 // of none, and publishes the rest.
 func (b *bulk) decide(ctx context.Context) error {
-	objects, err := b.store.survey(ctx)
+	now, err := b.store.survey(ctx)
 	if err != nil {
 		return err
 	}
-	next, err := b.store.assess(ctx, objects)
+	next, err := b.store.assess(ctx, now)
 	if err != nil {
 		return err
 	}
-	if b.judge(indexOf(objects), next) {
-		if objects, err = b.undo(ctx, objects); err != nil {
+	if b.judge(indexOf(now.certificates), next) {
+		if now, err = b.undo(ctx, now); err != nil {
 			return err
 		}
-		if next, err = b.store.assess(ctx, objects); err != nil {
+		if next, err = b.store.assess(ctx, now); err != nil {
 			return err
 		}
 	}
@@ -63,32 +63,32 @@ func (p *pending) kept(there index, now *snapshot) (Entry, error) {
 
 // undo removes what was written for candidates that have become nothing, and the
 // issuers that were written for them alone. It returns what is there then.
-func (b *bulk) undo(ctx context.Context, objects []found) (_ []found, err error) {
-	there := indexOf(objects)
+func (b *bulk) undo(ctx context.Context, now survey) (_ survey, err error) {
+	there := indexOf(now.certificates)
 	for i := range b.pending {
 		p := &b.pending[i]
 		if p.Err == nil {
 			continue
 		}
 		if err := p.writer.undoAmong(ctx, there); err != nil {
-			return nil, err
+			return survey{}, err
 		}
 	}
-	if objects, err = b.store.survey(ctx); err != nil || len(b.writer.written) == 0 {
-		return objects, err
+	if now, err = b.store.survey(ctx); err != nil || len(b.writer.written) == 0 {
+		return now, err
 	}
 	there, idle := indexOf(b.writer.written), []found(nil)
-	for _, o := range unneeded(objects) {
+	for _, o := range unneeded(now.certificates) {
 		if _, ok := there.find(p11.CertificateTemplate{Label: o.Label, ID: o.ID, Value: o.Value}); ok {
 			idle = append(idle, o)
 		}
 	}
 	b.writer.written = nil
 	if len(idle) == 0 {
-		return objects, nil
+		return now, nil
 	}
 	if err := b.store.removeAll(ctx, idle); err != nil {
-		return nil, err
+		return survey{}, err
 	}
 	return b.store.giveBack(ctx, idle)
 }

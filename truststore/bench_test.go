@@ -69,7 +69,7 @@ func filled(b *testing.B, n int) (*Store, *x509.Certificate) {
 }
 
 func BenchmarkRefresh(b *testing.B) {
-	for _, n := range []int{100, 1000} {
+	for _, n := range []int{100, 1000, 10000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			s, _ := filled(b, n)
 			for b.Loop() {

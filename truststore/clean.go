@@ -31,14 +31,14 @@ func (s *Store) Leftovers(ctx context.Context) (_ []Leftover, err error) {
 	defer wrap(&err, "list leftovers", "")
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	objects, err := s.surveyOpen(ctx)
-	return leftovers(objects), err
+	now, err := s.surveyOpen(ctx)
+	return leftovers(now.certificates), err
 }
 
 // surveyOpen is survey for a store that may not have been opened.
-func (s *Store) surveyOpen(ctx context.Context) ([]found, error) {
+func (s *Store) surveyOpen(ctx context.Context) (survey, error) {
 	if s.device == nil {
-		return nil, p11.ErrClosed
+		return survey{}, p11.ErrClosed
 	}
 	return s.survey(ctx)
 }
@@ -58,53 +58,53 @@ func (s *Store) Clean(ctx context.Context) (_ []Leftover, err error) {
 	defer wrap(&err, "clean", "")
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	objects, err := s.surveyOpen(ctx)
-	left := leftovers(objects)
+	now, err := s.surveyOpen(ctx)
+	left := leftovers(now.certificates)
 	if err != nil || len(left) == 0 {
 		return nil, err
 	}
-	if objects, err = s.sweep(ctx, objects); err != nil {
+	if now, err = s.sweep(ctx, now); err != nil {
 		return nil, err
 	}
-	for _, l := range leftovers(objects) {
+	for _, l := range leftovers(now.certificates) {
 		if slices.ContainsFunc(left, func(f Leftover) bool { return f.object == l.object }) {
 			return nil, fmt.Errorf("%w: %q is still there", ErrNotStored, l.Label)
 		}
 	}
-	return left, s.refreshWith(ctx, objects)
+	return left, s.refreshWith(ctx, now)
 }
 
 // sweep removes the issuers that nothing on the token names as its issuer, and
-// returns the objects that are there then.
-func (s *Store) sweep(ctx context.Context, objects []found) ([]found, error) {
-	rest := unneeded(objects)
+// returns what is there then.
+func (s *Store) sweep(ctx context.Context, now survey) (survey, error) {
+	rest := unneeded(now.certificates)
 	if len(rest) == 0 {
-		return objects, nil
+		return now, nil
 	}
 	if err := s.removeAll(ctx, rest); err != nil {
-		return nil, err
+		return survey{}, err
 	}
 	return s.giveBack(ctx, rest)
 }
 
 // giveBack writes those of the removed issuers again that are needed after all, and
-// returns the objects that are there then. Another process may have found them
+// returns what is there then. Another process may have found them
 // there, and written its entry after they were judged; it looks for them once more
 // then, so that one of the two notices.
-func (s *Store) giveBack(ctx context.Context, removed []found) ([]found, error) {
-	objects, err := s.survey(ctx)
+func (s *Store) giveBack(ctx context.Context, removed []found) (survey, error) {
+	now, err := s.survey(ctx)
 	if err != nil {
-		return nil, err
+		return survey{}, err
 	}
-	again := missed(removed, objects)
+	again := missed(removed, now.certificates)
 	for _, c := range again {
 		t := p11.CertificateTemplate{Label: c.Label, ID: c.ID, Value: c.Value, Category: p11.CategoryAuthority, Private: true}
 		if _, err := s.device.CreateCertificate(ctx, t); err != nil {
-			return nil, err
+			return survey{}, err
 		}
 	}
 	if len(again) == 0 {
-		return objects, nil
+		return now, nil
 	}
 	return s.survey(ctx)
 }

@@ -48,6 +48,21 @@ func (s *Store) data(ctx context.Context) ([]p11.Data, error) {
 	return s.device.Data(ctx, p11.DataFilter{Application: alias.Application})
 }
 
+// dataIn is data without a search of its own. If something has gone meanwhile, another
+// may have come in its place: then the token is asked again.
+func (s *Store) dataIn(ctx context.Context, now *p11.Inventory) ([]p11.Data, error) {
+	if now == nil {
+		return s.data(ctx)
+	}
+	listed := now.Of(p11.ClassData)
+	data, err := s.device.ReadData(ctx, listed)
+	if errors.Is(err, p11.ErrStale) || err == nil && len(data) < len(listed) {
+		return s.data(ctx)
+	}
+	foreign := func(d p11.Data) bool { return d.Application != alias.Application }
+	return slices.DeleteFunc(data, foreign), err
+}
+
 // readRevocations reads the CRLs and the deny-list from the token.
 func (s *Store) readRevocations(ctx context.Context, next *snapshot) (*read, error) {
 	data, err := s.data(ctx)

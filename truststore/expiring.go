@@ -13,8 +13,8 @@ import (
 type Expiry struct {
 	Alias string
 
-	// Certificate ends first of the entry, its issuers and its anchor, and the
-	// entry with it.
+	// Certificate ends first of the entry, its issuers or endorsers and its anchor,
+	// and the entry with it.
 	Certificate *x509.Certificate
 }
 
@@ -24,7 +24,7 @@ func (e Expiry) Left(now time.Time) time.Duration { return e.Certificate.NotAfte
 // Expiry returns the entry as one that ends, whenever that is.
 func (e Entry) Expiry() Expiry {
 	first := e.Certificate
-	for _, c := range e.Issuers {
+	for _, c := range slices.Concat(e.Issuers, e.Endorsers) {
 		if c.NotAfter.Before(first.NotAfter) {
 			first = c
 		}

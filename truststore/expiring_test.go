@@ -40,6 +40,8 @@ func TestExpiring(t *testing.T) {
 
 	entry := Entry{Alias: "a", Certificate: root.Certificate, Issuers: []*x509.Certificate{root.Issue(short, key)}}
 	require.Equal(t, entry.Issuers[0], entry.Expiry().Certificate)
+	endorsed := Entry{Alias: "a", Certificate: root.Certificate, Endorsers: entry.Issuers}
+	require.Equal(t, endorsed.Endorsers[0], endorsed.Expiry().Certificate)
 }
 
 func openFor(t *testing.T, tok *hsm.Token, root *testpki.CA) *Store {

@@ -82,6 +82,27 @@ func (f *faulty) ReadCertificates(ctx context.Context, objects []p11.Object) ([]
 	return read, err
 }
 
+func (f *faulty) Inventory(ctx context.Context, last *p11.Inventory) (*p11.Inventory, error) {
+	if err := f.call(); err != nil {
+		return nil, err
+	}
+	return f.device.Inventory(ctx, last)
+}
+
+func (f *faulty) ReadData(ctx context.Context, objects []p11.Object) ([]p11.Data, error) {
+	if err := f.call(); err != nil {
+		return nil, err
+	}
+	return f.device.ReadData(ctx, objects)
+}
+
+func (f *faulty) KeyIDs(ctx context.Context, objects []p11.Object) ([][]byte, error) {
+	if err := f.call(); err != nil {
+		return nil, err
+	}
+	return f.device.KeyIDs(ctx, objects)
+}
+
 // KeepsHandles has everything read again while somebody changes what is read.
 func (f *faulty) KeepsHandles() bool { return f.seen == nil && f.device.KeepsHandles() }
 

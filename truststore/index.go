@@ -43,8 +43,8 @@ func (x index) expect(t p11.CertificateTemplate) {
 // token is asked for the alias, the certificate and each issuer.
 func (s *Store) look(ctx context.Context, e Entry) (index, error) {
 	if s.device.KeepsHandles() {
-		objects, err := s.survey(ctx)
-		return indexOf(objects), err
+		now, err := s.survey(ctx)
+		return indexOf(now.certificates), err
 	}
 	questions := []p11.Filter{{Label: e.Alias}, {ID: e.template().ID}}
 	for _, t := range e.issuerTemplates() {

@@ -7,6 +7,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/hsmtls/hsmtls-go/internal/alias"
@@ -30,16 +32,16 @@ type unproved struct {
 
 // load decides about the objects of the token. Being on it proves nothing, so every
 // object is looked at as if it had just come in.
-func (s *Store) load(ctx context.Context, objects []found, data []p11.Data) (*snapshot, error) {
-	keys, err := s.keyIDs(ctx, objects)
+func (s *Store) load(ctx context.Context, now survey, data []p11.Data) (*snapshot, error) {
+	keys, err := s.keyIDs(ctx, now)
 	if err != nil {
 		return nil, err
 	}
 	var v sieve
-	for _, o := range objects {
+	for _, o := range now.certificates {
 		v.sort(o, keys)
 	}
-	from, err := s.vouchers(ctx, &v, objects)
+	from, err := s.vouchers(ctx, &v, now.certificates)
 	if err != nil {
 		return nil, err
 	}
@@ -50,19 +52,25 @@ func (s *Store) load(ctx context.Context, objects []found, data []p11.Data) (*sn
 
 // keyIDs returns the ids of the private keys, unless all certificates are this
 // module's and nobody needs them.
-func (s *Store) keyIDs(ctx context.Context, objects []found) (map[string]bool, error) {
+func (s *Store) keyIDs(ctx context.Context, now survey) (map[string]bool, error) {
 	ids := map[string]bool{}
-	for _, o := range objects {
-		if alias.IsOwnID(o.ID) {
-			continue
-		}
-		keys, err := s.device.Keys(ctx, p11.Filter{})
-		for _, k := range keys {
-			ids[string(k.ID)] = true
-		}
-		return ids, err
+	if !slices.ContainsFunc(now.certificates, func(o found) bool { return !alias.IsOwnID(o.ID) }) {
+		return ids, nil
 	}
-	return ids, nil
+	if now.inventory != nil {
+		listed, err := s.device.KeyIDs(ctx, now.inventory.Of(p11.ClassPrivateKey))
+		for _, id := range listed {
+			ids[string(id)] = true
+		}
+		if !errors.Is(err, p11.ErrStale) {
+			return ids, err
+		}
+	}
+	keys, err := s.device.Keys(ctx, p11.Filter{})
+	for _, k := range keys {
+		ids[string(k.ID)] = true
+	}
+	return ids, err
 }
 
 // sort puts one object where it belongs by its marks.

@@ -36,11 +36,11 @@ func (s *Store) Remove(ctx context.Context, name string) (err error) {
 	if s.device == nil {
 		return p11.ErrClosed
 	}
-	objects, err := s.survey(ctx)
+	now, err := s.survey(ctx)
 	if err != nil {
 		return err
 	}
-	claims := entryObjects(objects, name)
+	claims := entryObjects(now.certificates, name)
 	if len(claims) == 0 {
 		return ErrNotFound
 	}
@@ -55,18 +55,18 @@ func (s *Store) Remove(ctx context.Context, name string) (err error) {
 // removed looks whether the objects are gone, removes the issuers that are not
 // needed any more, and publishes what is there.
 func (s *Store) removed(ctx context.Context, name string) (err error) {
-	objects, err := s.survey(ctx)
+	now, err := s.survey(ctx)
 	if err != nil {
 		return err
 	}
-	if len(entryObjects(objects, name)) > 0 {
+	if len(entryObjects(now.certificates, name)) > 0 {
 		err = ErrNotStored
 	}
-	objects, failed := s.sweep(ctx, objects)
+	now, failed := s.sweep(ctx, now)
 	if failed != nil {
 		return errors.Join(err, failed, s.refresh(ctx))
 	}
-	return errors.Join(err, s.refreshWith(ctx, objects))
+	return errors.Join(err, s.refreshWith(ctx, now))
 }
 
 // removeAll stops at the first object that cannot be removed.

@@ -85,8 +85,13 @@ type Config struct {
 	// loaded. Nil means [time.Now].
 	Now func() time.Time
 
-	// Logger hears of every object that is not trusted, and of CRLs that are out of
-	// date or missing. Nil means nobody does.
+	// ExpiryWarning is how long before the end of entries, anchors and CRLs Logger
+	// hears of it, once a day, when the store is loaded: see [Store.LogExpiring].
+	// Zero means 30 days, negative means never.
+	ExpiryWarning time.Duration
+
+	// Logger hears of every object that is not trusted, of CRLs that are out of
+	// date or missing, and of what ends soon. Nil means nobody does.
 	Logger *slog.Logger
 }
 
@@ -106,6 +111,7 @@ type Store struct {
 	current atomic.Pointer[snapshot]
 
 	watching watchers
+	looked   atomic.Int64 // when it was last seen what ends soon, in Unix nanoseconds
 }
 
 // A device is the part of [p11.Token] a store uses.
@@ -113,6 +119,9 @@ type device interface {
 	Certificates(context.Context, p11.Filter) ([]p11.Certificate, error)
 	CertificateObjects(context.Context) ([]p11.Object, error)
 	ReadCertificates(context.Context, []p11.Object) ([]p11.Certificate, error)
+	Inventory(context.Context, *p11.Inventory) (*p11.Inventory, error)
+	ReadData(context.Context, []p11.Object) ([]p11.Data, error)
+	KeyIDs(context.Context, []p11.Object) ([][]byte, error)
 	KeepsHandles() bool
 	CreateCertificate(context.Context, p11.CertificateTemplate) (p11.Certificate, error)
 	Destroy(context.Context, ...p11.Object) error
@@ -163,9 +172,9 @@ func open(ctx context.Context, d device, cfg Config) (_ *Store, err error) {
 // store stays as it was.
 //
 // What has been done before is not done again: on a token that never reuses the
-// handle of an object, objects that are known are listed and not read, and once
-// in an hour they are read all the same, because their labels and ids can be
-// changed. A signature that has been verified stays verified; dates, usages,
+// handle of an object, everything is listed in one search, certificates that are
+// known are not read, and once in an hour they are read all the same, because their
+// labels and ids can be changed. A signature that has been verified stays verified; dates, usages,
 // anchors and revocation are looked at anew.
 func (s *Store) Refresh(ctx context.Context) (err error) {
 	defer wrap(&err, "refresh", "")
@@ -178,29 +187,30 @@ func (s *Store) refresh(ctx context.Context) error {
 	if s.device == nil {
 		return p11.ErrClosed
 	}
-	objects, err := s.survey(ctx)
+	now, err := s.survey(ctx)
 	if err != nil {
 		return err
 	}
-	return s.refreshWith(ctx, objects)
+	return s.refreshWith(ctx, now)
 }
 
 // refreshWith is refresh for who has just surveyed the token.
-func (s *Store) refreshWith(ctx context.Context, objects []found) error {
-	next, err := s.assess(ctx, objects)
+func (s *Store) refreshWith(ctx context.Context, now survey) error {
+	next, err := s.assess(ctx, now)
 	if err == nil {
 		s.publish(next)
+		s.warnOfEnds()
 	}
 	return err
 }
 
 // assess decides about what was found on the token, and does not publish it.
-func (s *Store) assess(ctx context.Context, objects []found) (*snapshot, error) {
-	data, err := s.data(ctx)
+func (s *Store) assess(ctx context.Context, now survey) (*snapshot, error) {
+	data, err := s.dataIn(ctx, now.inventory)
 	if err != nil {
 		return nil, err
 	}
-	next, err := s.load(ctx, objects, data)
+	next, err := s.load(ctx, now, data)
 	if err != nil {
 		return nil, err
 	}

@@ -34,16 +34,10 @@ func (w *writer) create(ctx context.Context, t p11.CertificateTemplate) error {
 	return err
 }
 
-// onePage is how much of an object is sure to reach the disk as a whole or not
-// at all, the attributes beside the certificate allowed for.
-const onePage = 4096 - 1024
-
 // settle writes one object more than is needed, and removes it, if one that was
-// written was longer than a page. SoftHSM 2.6.1 does not look whether the last
-// part of a file reached the disk, and shows the object as it has it in memory:
-// if the disk is full now, it was not whole. The object holds c.
+// written may have been cut: see [p11.MayBeCut]. The object holds c.
 func (w *writer) settle(ctx context.Context, c *x509.Certificate) error {
-	if !slices.ContainsFunc(w.written, func(o found) bool { return len(o.Value) > onePage }) {
+	if !slices.ContainsFunc(w.written, func(o found) bool { return p11.MayBeCut(o.Value) }) {
 		return nil
 	}
 	t := template(alias.TrustIssuerLabel(c.Raw), c, p11.CategoryOther)

@@ -44,12 +44,12 @@ var hints = []hint{
 	{is(hsm.ErrBusy), "another program may use all sessions of the token: try again"},
 	{is(hsm.ErrNoCgo), "build with CGO_ENABLED=1 and a C compiler"},
 
-	{is(errPrivateKey), "keys are made inside the token and never leave it: give the file with the certificate"},
-	{is(errRequest), "the request goes to the CA: give the certificate that came back"},
-	{is(errSeveral), "give a file with the one certificate; --issuers FILE takes those between it and the root"},
-	{is(errNoCertificate), "openssl x509 -in FILE -noout -subject shows whether it is one"},
-	{is(errTrailing), "a file has one certificate in DER, or one and more in PEM, and nothing behind them"},
-	{is(errMalformed), "each certificate stands between -----BEGIN CERTIFICATE----- and -----END CERTIFICATE-----"},
+	{is(truststore.ErrPrivateKey), "keys are made inside the token and never leave it: give the file with the certificate"},
+	{is(truststore.ErrRequest), "the request goes to the CA: give the certificate that came back"},
+	{is(truststore.ErrSeveral), "give a file with the one certificate; --issuers FILE takes those between it and the root"},
+	{is(truststore.ErrNoCertificate), "openssl x509 -in FILE -noout -subject shows whether it is one"},
+	{is(truststore.ErrTrailing), "a file has one certificate in DER, or one and more in PEM, and nothing behind them"},
+	{is(truststore.ErrMalformed), "each certificate stands between -----BEGIN CERTIFICATE----- and -----END CERTIFICATE-----"},
 
 	{is(hsmtls.ErrNotMutual), "the server has to demand a client certificate, such as openssl s_server -Verify 1"},
 	{is(hsmtls.ErrNoServerName), "--name NAME says whom the server has to prove to be"},
@@ -96,6 +96,7 @@ var hints = []hint{
 
 	{is(est.ErrIncomplete), "an EST server is named as https://HOST:PORT; --est-label chooses one of its CAs"},
 	{is(errPasswordFile), "chmod 600 the file"},
+	{is(errAuditFile), "it has to be a file of the service's own, mode 0600, in a folder that not everybody can write to"},
 	{as[*est.PendingError](), "ask again later, or let --wait do it"},
 	{isStatus(http.StatusUnauthorized, http.StatusForbidden), "the server does not know the terminal: --user and --password-file, or a certificate it has issued"},
 	{as[*est.StatusError](), "the log of the server says why"},

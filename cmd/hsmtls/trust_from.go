@@ -61,7 +61,7 @@ func (a *app) injectFrom(ctx context.Context, dir, issuersPath string) error {
 		return err
 	}
 	if len(names) == 0 {
-		return fmt.Errorf("%s: %w", dir, errNoCertificate)
+		return fmt.Errorf("%s: %w", dir, truststore.ErrNoCertificate)
 	}
 	var issuers []*x509.Certificate
 	if issuersPath != "" {

@@ -10,14 +10,12 @@
 // Each line of the file has the serial number of a terminal and its address, such
 // as "0042 10.1.2.3:8443". A terminal proves that it is SERIAL.SUFFIX, whatever its
 // address. The environment names the token (HSMTLS_MODULE, HSMTLS_TOKEN,
-// HSMTLS_PIN_FILE), the vendor's root (HSMTLS_VENDOR_ROOT, one certificate in PEM)
+// HSMTLS_PIN_FILE), the vendor's root (HSMTLS_VENDOR_ROOT, a file in PEM)
 // and the certificate to present (HSMTLS_ALIAS).
 package main
 
 import (
 	"context"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
@@ -57,11 +55,11 @@ func run(ctx context.Context, list, suffix string) error {
 		return err
 	}
 	defer tok.Close()
-	root, err := readRoot(os.Getenv("HSMTLS_VENDOR_ROOT"))
+	roots, err := truststore.ReadCertificates(os.Getenv("HSMTLS_VENDOR_ROOT"))
 	if err != nil {
 		return err
 	}
-	anchors := truststore.Anchors{Vendor: []*x509.Certificate{root}}
+	anchors := truststore.Anchors{Vendor: roots}
 	trust, err := truststore.Open(ctx, tok, truststore.Config{Anchors: anchors})
 	if err != nil {
 		return err
@@ -127,17 +125,4 @@ func tell(e fleet.Event) {
 			fmt.Printf("%s disconnected\n", e.Serial)
 		}
 	}
-}
-
-// readRoot reads the root of which everything that is trusted hangs.
-func readRoot(path string) (*x509.Certificate, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return nil, fmt.Errorf("%s: no PEM", path)
-	}
-	return x509.ParseCertificate(block.Bytes)
 }

@@ -7,14 +7,12 @@
 //	go run ./examples/https https://host.acquirer.example:8443/status
 //
 // The environment names the token (HSMTLS_MODULE, HSMTLS_TOKEN, HSMTLS_PIN_FILE),
-// the acquirer's root (HSMTLS_ACQUIRER_ROOT, one certificate in PEM) and the
+// the acquirer's root (HSMTLS_ACQUIRER_ROOT, a file in PEM) and the
 // certificate to present (HSMTLS_ALIAS).
 package main
 
 import (
 	"context"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
@@ -47,11 +45,11 @@ func run(ctx context.Context, url string) error {
 		return err
 	}
 	defer tok.Close()
-	root, err := readRoot(os.Getenv("HSMTLS_ACQUIRER_ROOT"))
+	roots, err := truststore.ReadCertificates(os.Getenv("HSMTLS_ACQUIRER_ROOT"))
 	if err != nil {
 		return err
 	}
-	anchors := truststore.Anchors{Acquirer: []*x509.Certificate{root}}
+	anchors := truststore.Anchors{Acquirer: roots}
 	trust, err := truststore.Open(ctx, tok, truststore.Config{Anchors: anchors})
 	if err != nil {
 		return err
@@ -70,17 +68,4 @@ func run(ctx context.Context, url string) error {
 	fmt.Println(response.Status)
 	_, err = io.Copy(os.Stdout, response.Body)
 	return err
-}
-
-// readRoot reads the root of which everything that is trusted hangs.
-func readRoot(path string) (*x509.Certificate, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return nil, fmt.Errorf("%s: no PEM", path)
-	}
-	return x509.ParseCertificate(block.Bytes)
 }

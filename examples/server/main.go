@@ -7,14 +7,12 @@
 //	go run ./examples/server 127.0.0.1:8443
 //
 // The environment names the token (HSMTLS_MODULE, HSMTLS_TOKEN, HSMTLS_PIN_FILE),
-// the acquirer's root (HSMTLS_ACQUIRER_ROOT, one certificate in PEM) and the
+// the acquirer's root (HSMTLS_ACQUIRER_ROOT, a file in PEM) and the
 // certificate to present (HSMTLS_ALIAS).
 package main
 
 import (
 	"context"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"log"
@@ -52,11 +50,11 @@ func run(ctx context.Context, addr string) error {
 		return err
 	}
 	defer tok.Close()
-	root, err := readRoot(os.Getenv("HSMTLS_ACQUIRER_ROOT"))
+	roots, err := truststore.ReadCertificates(os.Getenv("HSMTLS_ACQUIRER_ROOT"))
 	if err != nil {
 		return err
 	}
-	anchors := truststore.Anchors{Acquirer: []*x509.Certificate{root}}
+	anchors := truststore.Anchors{Acquirer: roots}
 	trust, err := truststore.Open(ctx, tok, truststore.Config{Anchors: anchors})
 	if err != nil {
 		return err
@@ -79,17 +77,4 @@ func run(ctx context.Context, addr string) error {
 // greet tells the client who it is: there are no others here.
 func greet(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "hello %s\n", r.TLS.PeerCertificates[0].Subject)
-}
-
-// readRoot reads the root of which everything that is trusted hangs.
-func readRoot(path string) (*x509.Certificate, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return nil, fmt.Errorf("%s: no PEM", path)
-	}
-	return x509.ParseCertificate(block.Bytes)
 }

@@ -10,7 +10,7 @@
 //	go run ./examples/terminal :8443
 //
 // The environment names the token (HSMTLS_MODULE, HSMTLS_TOKEN, HSMTLS_PIN_FILE),
-// the acquirer's root (HSMTLS_ACQUIRER_ROOT, one certificate in PEM), the
+// the acquirer's root (HSMTLS_ACQUIRER_ROOT, a file in PEM), the
 // certificate to present (HSMTLS_ALIAS), the pairing CA (HSMTLS_PAIRING_CA), and a file
 // that remembers what was being delivered when the power failed (HSMTLS_JOURNAL).
 package main
@@ -19,7 +19,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"iter"
@@ -60,11 +59,11 @@ func run(ctx context.Context, addr string) error {
 		return err
 	}
 	defer tok.Close()
-	root, err := readRoot(os.Getenv("HSMTLS_ACQUIRER_ROOT"))
+	roots, err := truststore.ReadCertificates(os.Getenv("HSMTLS_ACQUIRER_ROOT"))
 	if err != nil {
 		return err
 	}
-	t, err := newTerminal(ctx, tok, root)
+	t, err := newTerminal(ctx, tok, roots)
 	if err != nil {
 		return err
 	}
@@ -81,14 +80,14 @@ func run(ctx context.Context, addr string) error {
 }
 
 // newTerminal puts a terminal together from what is on the token.
-func newTerminal(ctx context.Context, tok *hsm.Token, root *x509.Certificate) (*pairing.Terminal, error) {
+func newTerminal(ctx context.Context, tok *hsm.Token, roots []*x509.Certificate) (*pairing.Terminal, error) {
 	keys := keystore.New(tok)
 	ca, err := keys.Identity(ctx, os.Getenv("HSMTLS_PAIRING_CA"))
 	if err != nil {
 		return nil, err
 	}
 	trust, err := truststore.Open(ctx, tok, truststore.Config{Anchors: truststore.Anchors{
-		Acquirer: []*x509.Certificate{root},
+		Acquirer: roots,
 		Pairing:  ca.Chain[len(ca.Chain)-1:], // vouches for POS and for nobody else
 	}})
 	if err != nil {
@@ -100,7 +99,7 @@ func newTerminal(ctx context.Context, tok *hsm.Token, root *x509.Certificate) (*
 		Handler:  http.HandlerFunc(greet),
 		Provider: &hsmtls.Provider{Keys: keys, Trust: trust},
 		Alias:    os.Getenv("HSMTLS_ALIAS"),
-		Root:     root,
+		Root:     roots[0],
 		Journal:  os.Getenv("HSMTLS_JOURNAL"),
 	}, nil
 }
@@ -148,17 +147,4 @@ func show(events iter.Seq[pairing.Event]) {
 			fmt.Printf("paired %s\n", e.POSID)
 		}
 	}
-}
-
-// readRoot reads the root of which the terminal's own certificate hangs.
-func readRoot(path string) (*x509.Certificate, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return nil, fmt.Errorf("%s: no PEM", path)
-	}
-	return x509.ParseCertificate(block.Bytes)
 }

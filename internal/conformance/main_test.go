@@ -7,11 +7,13 @@ package conformance_test
 
 import (
 	"fmt"
+	"log"
 	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"github.com/hsmtls/hsmtls-go/hsm"
 	"github.com/hsmtls/hsmtls-go/internal/hsmtest"
 )
 
@@ -20,6 +22,12 @@ import (
 var stuck bool
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == hsm.ModuleHostArgument {
+		if err := hsm.ServeModule(); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	code := hsmtest.Main(m)
 	if err := goleak.Find(); err != nil && code == 0 && !stuck {
 		fmt.Fprintln(os.Stderr, err)

@@ -67,33 +67,31 @@ import (
 // one go. Its Ctx holds nothing but a pointer to struct module; TestDirect fails if
 // a new version changes that.
 
-func functions(raw *pkcs11.Ctx) *C.struct_module {
+func moduleOf(raw *pkcs11.Ctx) *C.struct_module {
 	return *(**C.struct_module)(unsafe.Pointer(raw))
 }
 
-// signature makes a signature of at most size bytes, beginning with C_SignInit
-// unless that is done. It also says whether the token worked somewhere else than
-// on a processor of this machine.
-func (v session) signature(m ckMechanism, key pkcs11.ObjectHandle, begun bool, input []byte, size int) (sig []byte, waited bool, err error) {
-	sig = make([]byte, size)
-	begin := C.int(0)
-	if begun {
-		begin = 1
+func (l linked) sign(s pkcs11.SessionHandle, o order) (sig []byte, waited bool, err error) {
+	sig = make([]byte, o.Size)
+	begun := C.int(0)
+	if o.Begun {
+		begun = 1
 	}
-	made := C.hsmtls_sign(functions(v.raw), C.ulong_t(v.handle), C.ulong_t(key),
-		C.ulong_t(m.mechanism), C.ulong_t(m.hash), C.ulong_t(m.mgf), C.ulong_t(m.salt), begin,
-		(*C.uchar)(unsafe.SliceData(input)), C.ulong_t(len(input)), (*C.uchar)(unsafe.SliceData(sig)), C.ulong_t(size))
+	m := o.Mechanism
+	made := C.hsmtls_sign(moduleOf(l.Ctx), C.ulong_t(s), C.ulong_t(o.Key),
+		C.ulong_t(m.Mechanism), C.ulong_t(m.Hash), C.ulong_t(m.MGF), C.ulong_t(m.Salt), begun,
+		(*C.uchar)(unsafe.SliceData(o.Input)), C.ulong_t(len(o.Input)), (*C.uchar)(unsafe.SliceData(sig)), C.ulong_t(o.Size))
 	if made.code == 0 {
-		return sig[:min(int(made.length), size)], made.waited != 0, nil
+		return sig[:min(int(made.length), o.Size)], made.waited != 0, nil
 	}
 	op := "C_Sign"
 	if made.signing == 0 {
 		op = "C_SignInit"
 	}
-	return nil, false, answer(op, uint(made.code))
+	return nil, false, refusal(op, uint(made.code))
 }
 
-func answer(op string, code uint) error {
+func refusal(op string, code uint) error {
 	if code == 0 {
 		return nil
 	}

@@ -7,14 +7,14 @@ package p11
 
 import "github.com/miekg/pkcs11"
 
-// signature is that of direct.go, with one call more. Whether the token waited is
-// not known here, and taken for granted.
-func (v session) signature(m ckMechanism, key pkcs11.ObjectHandle, begun bool, input []byte, _ int) (sig []byte, waited bool, err error) {
-	if !begun {
-		if err := v.signInit(m, key); err != nil {
+// sign is that of direct.go, with one call more. Whether the token waited is not
+// known here, and taken for granted.
+func (l linked) sign(s pkcs11.SessionHandle, o order) (sig []byte, waited bool, err error) {
+	if !o.Begun {
+		if err := (session{raw: l, handle: s}).signInit(o.Mechanism, o.Key); err != nil {
 			return nil, false, err
 		}
 	}
-	sig, err = v.raw.Sign(v.handle, input)
+	sig, err = l.Sign(s, o.Input)
 	return sig, true, wrap("C_Sign", err)
 }

@@ -87,7 +87,10 @@ func (g *generation) sign(v session, s *signature) ([]byte, error) {
 			return nil, err
 		}
 	}
-	sig, waited, err := v.signature(mechanism, key.handle, key.alwaysAuthenticate, input, size(public))
+	sig, waited, err := v.raw.sign(v.handle, order{
+		Mechanism: mechanism, Key: key.handle, Begun: key.alwaysAuthenticate, Input: input, Size: size(public),
+		limit: g.pool.core.cfg.Timeout,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ import (
 // list describes every token that is present, in slot order. One caller at a
 // time, and nobody while a token is initialised: SoftHSM 2.6.1 aborts the process
 // when two of them make the next blank token.
-func (m *module) list(raw *pkcs11.Ctx) ([]TokenInfo, error) {
+func (m *module) list(raw library) ([]TokenInfo, error) {
 	m.listing.Lock()
 	defer m.listing.Unlock()
 	slots, err := raw.GetSlotList(true)
@@ -47,7 +47,7 @@ func chooseToken(path string, sel Selector, found []TokenInfo) (TokenInfo, error
 	return match[0], nil
 }
 
-func tokenInfo(raw *pkcs11.Ctx, path string, slot uint) (TokenInfo, error) {
+func tokenInfo(raw library, path string, slot uint) (TokenInfo, error) {
 	t, err := raw.GetTokenInfo(slot)
 	if err != nil {
 		return TokenInfo{}, wrap("C_GetTokenInfo", err)
@@ -70,7 +70,7 @@ func tokenInfo(raw *pkcs11.Ctx, path string, slot uint) (TokenInfo, error) {
 	}, nil
 }
 
-func libraryName(raw *pkcs11.Ctx) string {
+func libraryName(raw library) string {
 	info, err := raw.GetInfo()
 	if err != nil {
 		return ""
@@ -117,7 +117,7 @@ func tokenFlags(f uint) TokenFlags {
 	}
 }
 
-func mechanisms(raw *pkcs11.Ctx, slot uint) (Mechanisms, error) {
+func mechanisms(raw library, slot uint) (Mechanisms, error) {
 	list, err := raw.GetMechanismList(slot)
 	if err != nil {
 		return nil, wrap("C_GetMechanismList", err)

@@ -6,6 +6,7 @@ package p11
 // An InitRequest is a token to initialise.
 type InitRequest struct {
 	Module string
+	Host   string // as in [Config]
 
 	// Select names the token. The zero Selector stands for the first one that
 	// is not initialised yet.
@@ -22,6 +23,7 @@ type InitRequest struct {
 // A PINRequest is a user PIN to be set anew by the security officer.
 type PINRequest struct {
 	Module string
+	Host   string // as in [Config]
 	Select Selector
 	SOPIN  []byte
 	NewPIN []byte

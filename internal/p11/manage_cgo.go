@@ -12,15 +12,16 @@ import (
 	"github.com/miekg/pkcs11"
 )
 
-// List describes the tokens of a module, in slot order, with their mechanisms.
-func List(ctx context.Context, path string) (found []TokenInfo, err error) {
-	m, err := moduleFor(path)
+// List describes the tokens of a module, in slot order, with their mechanisms. Host
+// is that of [Config].
+func List(ctx context.Context, path, host string) (found []TokenInfo, err error) {
+	m, err := moduleFor(path, host)
 	if err != nil {
 		return nil, err
 	}
 	m.life.Lock()
 	defer m.life.Unlock()
-	err = m.manage(ctx, func(raw *pkcs11.Ctx) error {
+	err = m.manage(ctx, func(raw library) error {
 		if found, err = m.list(raw); err != nil {
 			return err
 		}
@@ -40,13 +41,13 @@ func InitToken(ctx context.Context, r InitRequest) (info TokenInfo, err error) {
 	if err := r.check(); err != nil {
 		return TokenInfo{}, err
 	}
-	m, err := moduleFor(r.Module)
+	m, err := moduleFor(r.Module, r.Host)
 	if err != nil {
 		return TokenInfo{}, err
 	}
 	m.life.Lock()
 	defer m.life.Unlock()
-	err = m.manage(ctx, func(raw *pkcs11.Ctx) error {
+	err = m.manage(ctx, func(raw library) error {
 		slot, err := m.slotToInit(raw, r)
 		if err != nil {
 			return err
@@ -66,7 +67,7 @@ func InitToken(ctx context.Context, r InitRequest) (info TokenInfo, err error) {
 
 // initToken initialises a token on which nobody has a session. The anchor may
 // have one, from a token that was closed while others stayed open.
-func (m *module) initToken(raw *pkcs11.Ctx, slot uint, r InitRequest) error {
+func (m *module) initToken(raw library, slot uint, r InitRequest) error {
 	try := func() error {
 		m.listing.Lock()
 		defer m.listing.Unlock()
@@ -80,7 +81,7 @@ func (m *module) initToken(raw *pkcs11.Ctx, slot uint, r InitRequest) error {
 }
 
 // moveAnchor takes the anchor's session to a token in another slot.
-func (m *module) moveAnchor(raw *pkcs11.Ctx, from uint) bool {
+func (m *module) moveAnchor(raw library, from uint) bool {
 	found, err := m.list(raw)
 	if err != nil || m.anchor == nil {
 		return false
@@ -110,7 +111,7 @@ func (r InitRequest) check() error {
 }
 
 // slotToInit finds the token that may be initialised.
-func (m *module) slotToInit(raw *pkcs11.Ctx, r InitRequest) (uint, error) {
+func (m *module) slotToInit(raw library, r InitRequest) (uint, error) {
 	found, err := m.list(raw)
 	if err != nil {
 		return 0, err
@@ -156,16 +157,16 @@ func InitPIN(ctx context.Context, r PINRequest) error {
 	if len(r.NewPIN) == 0 {
 		return ErrNoPIN
 	}
-	return asOfficer(ctx, OfficerRequest{r.Module, r.Select, r.SOPIN}, func(raw *pkcs11.Ctx, s pkcs11.SessionHandle) error {
+	return asOfficer(ctx, OfficerRequest{r.Module, r.Host, r.Select, r.SOPIN}, func(raw library, s pkcs11.SessionHandle) error {
 		return setUserPIN(raw, s, r.NewPIN)
 	})
 }
 
 // initPIN logs in as the security officer and sets the user PIN.
-func initPIN(raw *pkcs11.Ctx, slot uint, soPIN, pin []byte) error {
+func initPIN(raw library, slot uint, soPIN, pin []byte) error {
 	return withOfficer(raw, slot, soPIN, func(s pkcs11.SessionHandle) error { return setUserPIN(raw, s, pin) })
 }
 
-func setUserPIN(raw *pkcs11.Ctx, s pkcs11.SessionHandle, pin []byte) error {
+func setUserPIN(raw library, s pkcs11.SessionHandle, pin []byte) error {
 	return wrap("C_InitPIN", raw.InitPIN(s, string(pin)))
 }

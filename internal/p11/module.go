@@ -22,7 +22,8 @@ import (
 
 // A module is one PKCS#11 library of this process. C_Initialize, C_Finalize and
 // the login of a token are shared by everybody who uses the library, so they
-// have one owner, found by the canonical path of the file.
+// have one owner, found by the canonical path of the file. In a process of its own
+// the library has them for itself, so that counts as another module.
 //
 // crypto11 must be the one that calls C_Initialize, and calls C_Finalize with
 // its last Context. The anchor is a Context that does nothing else than hold
@@ -32,6 +33,7 @@ import (
 // use. Of these the raw context is initialised and finalised here.
 type module struct {
 	path string
+	host string // the program it runs in; empty if that is this process
 
 	// life serialises everything that starts, stops, opens or closes.
 	life   sync.Mutex
@@ -43,12 +45,14 @@ type module struct {
 	running atomic.Pointer[instance] // nil unless the module is running
 
 	listing sync.Mutex // see list
+
+	hangs atomic.Uint64 // hosts that were ended because a call hung in them
 }
 
 // An instance is the library from C_Initialize to C_Finalize. Sessions and
 // handles of one mean something else, or nothing, to the next.
 type instance struct {
-	raw      *pkcs11.Ctx
+	raw      library
 	gate     gate // around every call of raw
 	own      bool // whether raw is to be finalised here
 	separate bool // whether the library gives every loader an instance of its own
@@ -64,7 +68,7 @@ func (i *instance) finalise() {
 }
 
 // call runs f inside the library.
-func (i *instance) call(f func(raw *pkcs11.Ctx) error) error {
+func (i *instance) call(f func(raw library) error) error {
 	if i == nil || !i.gate.enter() {
 		return errNotRunning
 	}
@@ -77,11 +81,15 @@ const drainTime = 2 * time.Second
 
 var modules = struct {
 	sync.Mutex
-	byPath map[string]*module
-}{byPath: map[string]*module{}}
+	byPath map[place]*module
+}{byPath: map[place]*module{}}
 
-// moduleFor returns the one module of a library file. It does not load it.
-func moduleFor(path string) (*module, error) {
+// A place is where a module is: its canonical path, and the program it runs in.
+type place struct{ path, host string }
+
+// moduleFor returns the one module of a library file in a host, empty for none.
+// It does not load it.
+func moduleFor(path, host string) (*module, error) {
 	if path == "" {
 		return nil, errors.New("no PKCS#11 module given")
 	}
@@ -97,21 +105,27 @@ func moduleFor(path string) (*module, error) {
 	}
 	modules.Lock()
 	defer modules.Unlock()
-	m := modules.byPath[canonical]
+	at := place{canonical, host}
+	m := modules.byPath[at]
 	if m == nil {
-		m = &module{path: canonical, cores: map[*core]struct{}{}}
-		modules.byPath[canonical] = m
+		m = &module{path: canonical, host: host, cores: map[*core]struct{}{}}
+		modules.byPath[at] = m
 	}
 	return m, nil
 }
 
 // acquire makes sure the module runs and keeps it running until release.
 // The selector names a token to hold the anchor's session on.
-func (m *module) acquire(sel Selector) error {
+func (m *module) acquire(sel Selector, log *slog.Logger) error {
 	m.life.Lock()
 	defer m.life.Unlock()
+	if m.running.Load().isGone() {
+		if err := m.stop(); err != nil {
+			return err
+		}
+	}
 	if m.running.Load() == nil {
-		if err := m.start(sel); err != nil {
+		if err := m.start(sel, log); err != nil {
 			return err
 		}
 	}
@@ -134,16 +148,33 @@ func (m *module) releaseLocked() {
 	}
 }
 
+// load loads the library, into this process or into one of its own.
+func (m *module) load(log *slog.Logger) (library, error) {
+	if m.host != "" {
+		return startHost(m, log)
+	}
+	return link(m.path)
+}
+
+// link loads a library into this process.
+func link(path string) (library, error) {
+	raw := pkcs11.New(path)
+	if raw == nil {
+		return nil, fmt.Errorf("PKCS#11 module %s cannot be loaded", path)
+	}
+	return linked{raw}, nil
+}
+
 // start loads and initialises the library.
-func (m *module) start(sel Selector) error {
+func (m *module) start(sel Selector, log *slog.Logger) error {
 	anchor, err := m.newAnchor(sel)
 	if err != nil {
 		return err
 	}
-	raw := pkcs11.New(m.path)
-	if raw == nil {
+	raw, err := m.load(log)
+	if err != nil {
 		closeAnchor(anchor)
-		return fmt.Errorf("PKCS#11 module %s cannot be loaded", m.path)
+		return err
 	}
 	own, err := initialize(raw)
 	if err != nil {
@@ -155,14 +186,15 @@ func (m *module) start(sel Selector) error {
 	i.gate.admit()
 	m.anchor = anchor
 	m.running.Store(i)
+	m.watch(i)
 	return nil
 }
 
 // newAnchor returns the crypto11 Context that holds the module initialised, nil
-// if crypto11 cannot use it. Having found that out, crypto11 keeps a reference
-// to the module, so it is not asked a second time.
+// if crypto11 cannot use it, as one in another process. Having found that out,
+// crypto11 keeps a reference to the module, so it is not asked a second time.
 func (m *module) newAnchor(sel Selector) (*crypto11.Context, error) {
-	if m.alone {
+	if m.alone || m.host != "" {
 		return nil, nil
 	}
 	cfg, err := m.anchorConfig(sel)
@@ -181,7 +213,7 @@ func (m *module) newAnchor(sel Selector) (*crypto11.Context, error) {
 }
 
 // initialize reports whether the raw context got an instance of its own.
-func initialize(raw *pkcs11.Ctx) (own bool, err error) {
+func initialize(raw library) (own bool, err error) {
 	err = wrap("C_Initialize", raw.Initialize())
 	if codeOf(err) == ckrAlreadyInitialized {
 		return false, nil
@@ -244,7 +276,7 @@ func (m *module) slotConfig(slot uint) *crypto11.Config {
 
 // only returns the one token that matches, with the module not running.
 func (m *module) only(sel Selector) (info TokenInfo, err error) {
-	err = m.window(func(raw *pkcs11.Ctx) error {
+	err = m.window(func(raw library) error {
 		found, err := m.list(raw)
 		if err != nil {
 			return err
@@ -277,6 +309,11 @@ func (m *module) stop() error {
 	switch i := m.running.Load(); {
 	case i.separate:
 		i.gate.retire(i.finalise)
+	case i.process() != nil:
+		if !i.gate.shut(drainTime) {
+			i.process().end(errStopped) // and with it the call inside
+		}
+		i.finalise()
 	case !i.gate.shut(drainTime):
 		return errInside
 	default:
@@ -289,27 +326,32 @@ func (m *module) stop() error {
 }
 
 // restart finalises and initialises the library for a token that cannot be
-// opened again otherwise. It is refused while another token of the module is
-// well, because it would lose its sessions.
-func (m *module) restart(sel Selector, log *slog.Logger) error {
+// opened again with the instance it failed with; if that is not the running one,
+// somebody else has done it. It is refused while another token of the module is
+// well, because it would lose its sessions, unless those are gone anyway.
+func (m *module) restart(sel Selector, failed *instance, log *slog.Logger) error {
 	m.life.Lock()
 	defer m.life.Unlock()
+	running := m.running.Load()
+	if running != nil && running != failed {
+		return nil
+	}
 	for c := range m.cores {
-		if c.state() == Ready {
+		if c.state() == Ready && !running.isGone() {
 			return fmt.Errorf("PKCS#11 module is kept initialised for token %q", c.info.Label)
 		}
 	}
-	if m.running.Load() != nil {
+	if running != nil {
 		log.Info("p11: finalising and initialising the PKCS#11 module", "module", m.path)
 		if err := m.stop(); err != nil {
 			return err
 		}
 	}
-	return m.start(sel)
+	return m.start(sel, log)
 }
 
 // call runs f inside the library.
-func (m *module) call(ctx context.Context, f func(raw *pkcs11.Ctx) error) error {
+func (m *module) call(ctx context.Context, f func(raw library) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -322,8 +364,8 @@ var errNotRunning = &Error{Op: "C_Initialize", Code: ckrNotInitialized}
 
 // manage runs f with the library initialised: inside the running module, or in
 // a window of its own. The caller holds life.
-func (m *module) manage(ctx context.Context, f func(raw *pkcs11.Ctx) error) error {
-	if m.running.Load() != nil {
+func (m *module) manage(ctx context.Context, f func(raw library) error) error {
+	if i := m.running.Load(); i != nil && !i.isGone() {
 		return m.call(ctx, f)
 	}
 	if err := ctx.Err(); err != nil {
@@ -334,10 +376,10 @@ func (m *module) manage(ctx context.Context, f func(raw *pkcs11.Ctx) error) erro
 
 // window initialises the library, runs f and finalises it. Nobody else may be
 // using the module.
-func (m *module) window(f func(raw *pkcs11.Ctx) error) error {
-	raw := pkcs11.New(m.path)
-	if raw == nil {
-		return fmt.Errorf("PKCS#11 module %s cannot be loaded", m.path)
+func (m *module) window(f func(raw library) error) error {
+	raw, err := m.load(nil)
+	if err != nil {
+		return err
 	}
 	defer raw.Destroy()
 	own, err := initialize(raw)

@@ -11,7 +11,7 @@ import "context"
 func Open(context.Context, Config) (Token, error) { return nil, ErrNoCgo }
 
 // List returns [ErrNoCgo].
-func List(context.Context, string) ([]TokenInfo, error) { return nil, ErrNoCgo }
+func List(context.Context, string, string) ([]TokenInfo, error) { return nil, ErrNoCgo }
 
 // InitToken returns [ErrNoCgo].
 func InitToken(context.Context, InitRequest) (TokenInfo, error) { return TokenInfo{}, ErrNoCgo }
@@ -21,3 +21,6 @@ func InitPIN(context.Context, PINRequest) error { return ErrNoCgo }
 
 // AsOfficer returns [ErrNoCgo].
 func AsOfficer(context.Context, OfficerRequest, func(Officer) error) error { return ErrNoCgo }
+
+// ServeModule returns [ErrNoCgo].
+func ServeModule() error { return ErrNoCgo }

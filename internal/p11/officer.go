@@ -6,6 +6,7 @@ package p11
 // An OfficerRequest is a token on which the security officer has work to do.
 type OfficerRequest struct {
 	Module string
+	Host   string // as in [Config]
 	Select Selector
 	SOPIN  []byte
 }

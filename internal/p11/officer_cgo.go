@@ -19,22 +19,22 @@ import (
 // and that would be the user's. A wrong PIN was tried once; with one try left it
 // is not tried ([ErrPINFinalTry]).
 func AsOfficer(ctx context.Context, r OfficerRequest, f func(Officer) error) error {
-	return asOfficer(ctx, r, func(raw *pkcs11.Ctx, s pkcs11.SessionHandle) error {
+	return asOfficer(ctx, r, func(raw library, s pkcs11.SessionHandle) error {
 		return f(officer{session{raw: raw, handle: s}})
 	})
 }
 
-func asOfficer(ctx context.Context, r OfficerRequest, f func(*pkcs11.Ctx, pkcs11.SessionHandle) error) error {
+func asOfficer(ctx context.Context, r OfficerRequest, f func(library, pkcs11.SessionHandle) error) error {
 	if len(r.SOPIN) == 0 {
 		return ErrNoPIN
 	}
-	m, err := moduleFor(r.Module)
+	m, err := moduleFor(r.Module, r.Host)
 	if err != nil {
 		return err
 	}
 	m.life.Lock()
 	defer m.life.Unlock()
-	return m.manage(ctx, func(raw *pkcs11.Ctx) error {
+	return m.manage(ctx, func(raw library) error {
 		slot, err := m.slotForOfficer(raw, r.Select)
 		if err != nil {
 			return err
@@ -44,7 +44,7 @@ func asOfficer(ctx context.Context, r OfficerRequest, f func(*pkcs11.Ctx, pkcs11
 }
 
 // slotForOfficer finds a token that the security officer can log in to.
-func (m *module) slotForOfficer(raw *pkcs11.Ctx, sel Selector) (uint, error) {
+func (m *module) slotForOfficer(raw library, sel Selector) (uint, error) {
 	found, err := m.list(raw)
 	if err != nil {
 		return 0, err
@@ -64,7 +64,7 @@ func (m *module) slotForOfficer(raw *pkcs11.Ctx, sel Selector) (uint, error) {
 }
 
 // withOfficer runs f in a session that is logged in as the security officer.
-func withOfficer(raw *pkcs11.Ctx, slot uint, soPIN []byte, f func(pkcs11.SessionHandle) error) (err error) {
+func withOfficer(raw library, slot uint, soPIN []byte, f func(pkcs11.SessionHandle) error) (err error) {
 	s, err := raw.OpenSession(slot, pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
 	if err != nil {
 		return wrap("C_OpenSession", err)

@@ -8,8 +8,6 @@ package p11
 import (
 	"context"
 	"errors"
-
-	"github.com/miekg/pkcs11"
 )
 
 // Open opens a token and logs in. A token that is open in this process already
@@ -18,11 +16,11 @@ import (
 // match, [ErrPIN], [ErrPINLocked], [ErrPINFinalTry], [ErrNoPIN],
 // [ErrNotInitialized], or a [*Error].
 func Open(ctx context.Context, cfg Config) (_ Token, err error) {
-	m, err := moduleFor(cfg.Module)
+	m, err := moduleFor(cfg.Module, cfg.Host)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.acquire(cfg.Select); err != nil {
+	if err := m.acquire(cfg.Select, cfg.Logger); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -48,7 +46,7 @@ func Open(ctx context.Context, cfg Config) (_ Token, err error) {
 
 // choose finds the token in the running module.
 func (m *module) choose(ctx context.Context, sel Selector) (info TokenInfo, err error) {
-	err = m.call(ctx, func(raw *pkcs11.Ctx) error {
+	err = m.call(ctx, func(raw library) error {
 		found, err := m.list(raw)
 		if err != nil {
 			return err

@@ -52,6 +52,17 @@ type Token interface {
 	// they were listed.
 	ReadCertificates(ctx context.Context, objects []Object) ([]Certificate, error)
 
+	// Inventory lists all objects of the token with their classes, in one search if
+	// there is little new since last, whose handles are good still; see KeepsHandles.
+	// A nil last knows nothing.
+	Inventory(ctx context.Context, last *Inventory) (*Inventory, error)
+
+	// ReadData reads data objects, as ReadCertificates does certificates.
+	ReadData(ctx context.Context, objects []Object) ([]Data, error)
+
+	// KeyIDs reads the CKA_IDs of private keys, as ReadCertificates does certificates.
+	KeyIDs(ctx context.Context, objects []Object) ([][]byte, error)
+
 	// KeepsHandles reports whether the token never gives the handle of an object
 	// that was removed to another one, so that what was read of a listed object
 	// need not be read again. Others reuse them. It does not reach the token.
@@ -114,10 +125,18 @@ type Token interface {
 	Close() error
 }
 
+// HostArgument is the one argument a module host is started with.
+const HostArgument = "module-host"
+
 // Config says which token to open. Module and one field of Select are required.
 type Config struct {
 	// Module is the path of the PKCS#11 library.
 	Module string
+
+	// Host is the program that runs the library in a process of its own: one
+	// that calls [ServeModule] when [HostArgument] is its only argument. Empty
+	// means that the library is loaded into this process.
+	Host string
 
 	// Select names the token.
 	Select Selector

@@ -65,7 +65,7 @@ func newPool(c *core, g *generation, slot uint, i *instance) *pool {
 
 // call runs f inside the library, unless the library has been initialised
 // again: its session numbers then name the sessions of others.
-func (p *pool) call(f func(raw *pkcs11.Ctx) error) error { return p.instance.call(f) }
+func (p *pool) call(f func(raw library) error) error { return p.instance.call(f) }
 
 // submit queues a job, and gives it to a worker if its turn has come.
 func (p *pool) submit(j *job) error {
@@ -184,7 +184,7 @@ func (p *pool) work(j *job) {
 // was lost is errLost, whatever it would have written.
 func (p *pool) try(w *worker, j *job) error {
 	begun := false
-	err := p.call(func(raw *pkcs11.Ctx) error {
+	err := p.call(func(raw library) error {
 		if err := p.openSession(raw, w); err != nil {
 			return err
 		}
@@ -226,7 +226,7 @@ func spoilsSession(err error) bool {
 // openSession opens the session of a worker. The login belongs to the process
 // and ends with its last session; a session opened after that works, but sees no
 // private object, which would pass for an empty token.
-func (p *pool) openSession(raw *pkcs11.Ctx, w *worker) (err error) {
+func (p *pool) openSession(raw library, w *worker) (err error) {
 	if w.open {
 		return nil
 	}
@@ -250,7 +250,7 @@ func (p *pool) closeSession(w *worker) {
 		return
 	}
 	w.open = false
-	_ = p.call(func(raw *pkcs11.Ctx) error {
+	_ = p.call(func(raw library) error {
 		return raw.CloseSession(w.handle)
 	})
 }

@@ -29,9 +29,9 @@ var (
 // certificate reads one object, with one call if the module keeps to the standard
 // and the values have a usual size.
 func (v session) certificate(h pkcs11.ObjectHandle) (Certificate, error) {
-	a, err := v.readInto(h, certificateAttributes, usualRoom)
+	a, err := v.raw.readInto(v.handle, h, certificateAttributes, usualRoom)
 	if codeOf(err) == ckrBufferTooSmall {
-		a, err = v.readInto(h, certificateAttributes, largeRoom)
+		a, err = v.raw.readInto(v.handle, h, certificateAttributes, largeRoom)
 	}
 	if codeOf(err) == ckrBufferTooSmall || isAttributeRefusal(err) {
 		a, err = v.attributes(h, certificateAttributes...)
@@ -145,23 +145,7 @@ func (h *handle) readBatch(ctx context.Context, objects []Object) ([]Certificate
 	if len(objects) == 0 {
 		return nil, nil
 	}
-	return use(ctx, h, true, func(v session) ([]Certificate, error) {
-		all := make([]Certificate, 0, len(objects))
-		for _, o := range objects {
-			if o.generation != v.pool.generation.number {
-				return nil, ErrStale
-			}
-			c, err := v.certificate(pkcs11.ObjectHandle(o.handle))
-			if codeOf(err) == ckrObjectHandleInvalid {
-				continue
-			}
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, c)
-		}
-		return all, nil
-	})
+	return use(ctx, h, true, func(v session) ([]Certificate, error) { return readEach(v, objects, session.certificate) })
 }
 
 // softHSM is the manufacturer of tokens of SoftHSM, which numbers objects as it

@@ -47,7 +47,7 @@ const unavailable = ^C.ulong_t(0)
 // asks for the lengths first. Room says how long each may be, a multiple of 8. An
 // attribute that the object does not have is absent if the module has gone on to
 // the others, as PKCS#11 v2.40 section 5.7 wants; else the refusal is returned.
-func (v session) readInto(h pkcs11.ObjectHandle, types, room []uint) (attributes, error) {
+func (l linked) readInto(s pkcs11.SessionHandle, o pkcs11.ObjectHandle, types, room []uint) (attributes, error) {
 	total := uint(0)
 	kinds, lengths := make([]C.ulong_t, len(types)), make([]C.ulong_t, len(types))
 	for i, t := range types {
@@ -55,9 +55,9 @@ func (v session) readInto(h pkcs11.ObjectHandle, types, room []uint) (attributes
 		total += room[i]
 	}
 	buffer := make([]byte, total)
-	rv := C.hsmtls_read((*C.struct_module)(unsafe.Pointer(functions(v.raw))), C.ulong_t(v.handle), C.ulong_t(h),
+	rv := C.hsmtls_read((*C.struct_module)(unsafe.Pointer(moduleOf(l.Ctx))), C.ulong_t(s), C.ulong_t(o),
 		(*C.char)(unsafe.Pointer(&buffer[0])), C.ulong_t(len(types)), &kinds[0], &lengths[0])
-	err := answer("C_GetAttributeValue", uint(rv))
+	err := refusal("C_GetAttributeValue", uint(rv))
 	if err != nil && !isAttributeRefusal(err) {
 		return nil, err
 	}

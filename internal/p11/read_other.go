@@ -7,6 +7,6 @@ package p11
 
 import "github.com/miekg/pkcs11"
 
-func (v session) readInto(h pkcs11.ObjectHandle, types, _ []uint) (attributes, error) {
-	return v.read(h, types...)
+func (l linked) readInto(s pkcs11.SessionHandle, o pkcs11.ObjectHandle, types, _ []uint) (attributes, error) {
+	return session{raw: l, handle: s}.read(o, types...)
 }

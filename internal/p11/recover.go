@@ -161,7 +161,9 @@ func (c *core) lose(g *generation, cause error) {
 // rebuild makes generations until one is well, or a PIN is refused. The old one
 // is closed first: its session numbers may soon be those of the new.
 func (c *core) rebuild(old *generation, cause error) {
+	failed := c.module.running.Load()
 	if old != nil {
+		failed = old.pool.instance
 		old.close(c.ctx)
 	}
 	for try := 0; ; try++ {
@@ -170,10 +172,11 @@ func (c *core) rebuild(old *generation, cause error) {
 			return
 		}
 		if try >= gentleTries || isDead(cause) {
-			if err := c.module.restart(c.selector(), c.log); err != nil {
+			if err := c.module.restart(c.selector(), failed, c.log); err != nil {
 				c.reasoned(err)
 			}
 		}
+		failed = c.module.running.Load()
 		if cause = c.renew(); cause == nil || c.ctx.Err() != nil {
 			return
 		}

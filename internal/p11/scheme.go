@@ -34,17 +34,17 @@ var pssHashes = map[crypto.Hash]struct{ hash, mgf uint }{
 
 // A ckMechanism is a mechanism for C_SignInit. A salt makes it PSS.
 type ckMechanism struct {
-	mechanism       Mechanism
-	hash, mgf, salt uint
+	Mechanism       Mechanism
+	Hash, MGF, Salt uint
 }
 
 // signInit begins a signature that needs a login before it is made.
 func (v session) signInit(m ckMechanism, key pkcs11.ObjectHandle) error {
 	var parameters any
-	if m.salt > 0 {
-		parameters = pkcs11.NewPSSParams(m.hash, m.mgf, m.salt)
+	if m.Salt > 0 {
+		parameters = pkcs11.NewPSSParams(m.Hash, m.MGF, m.Salt)
 	}
-	mechanism := pkcs11.NewMechanism(uint(m.mechanism), parameters)
+	mechanism := pkcs11.NewMechanism(uint(m.Mechanism), parameters)
 	return wrap("C_SignInit", v.raw.SignInit(v.handle, []*pkcs11.Mechanism{mechanism}, key))
 }
 
@@ -54,16 +54,16 @@ const maxInput = 19 + sha512.Size
 // forToken is the mechanism and the input for C_SignInit and C_Sign. The input
 // may be in room.
 func (r *signRequest) forToken(public crypto.PublicKey, room *[maxInput]byte) (ckMechanism, []byte) {
-	m, input := ckMechanism{mechanism: r.rawMechanism(public)}, r.digest()
+	m, input := ckMechanism{Mechanism: r.rawMechanism(public)}, r.digest()
 	if r.message != nil {
-		m.mechanism, input = r.hashingMechanism(public), r.message
+		m.Mechanism, input = r.hashingMechanism(public), r.message
 	}
-	if m.mechanism == RSAPKCS {
+	if m.Mechanism == RSAPKCS {
 		input = append(append(room[:0], digestInfo[r.hash]...), r.digest()...)
 	}
 	if r.pss {
 		h := pssHashes[r.hash]
-		m.hash, m.mgf, m.salt = h.hash, h.mgf, uint(r.hash.Size())
+		m.Hash, m.MGF, m.Salt = h.hash, h.mgf, uint(r.hash.Size())
 	}
 	return m, input
 }

@@ -16,7 +16,7 @@ import (
 // A session is a raw session in use, with the questions that are asked of
 // objects.
 type session struct {
-	raw    *pkcs11.Ctx
+	raw    library
 	handle pkcs11.SessionHandle
 	pool   *pool
 }
@@ -40,7 +40,7 @@ func (v session) loginAgain() error {
 const findBatch = 2048
 
 // find returns the handles of all objects that have the attributes.
-func find(raw *pkcs11.Ctx, s pkcs11.SessionHandle, template ...*pkcs11.Attribute) (_ []pkcs11.ObjectHandle, err error) {
+func find(raw library, s pkcs11.SessionHandle, template ...*pkcs11.Attribute) (_ []pkcs11.ObjectHandle, err error) {
 	if err := raw.FindObjectsInit(s, template); err != nil {
 		return nil, wrap("C_FindObjectsInit", err)
 	}

@@ -48,6 +48,8 @@ type Status struct {
 	Abandoned  uint64          // calls given up inside the module
 	Errors     map[uint]uint64 // by CKR_ code
 	Outages    uint64          // how often the sessions were lost
+	HostPID    int             // process of the module host; zero if there is none, or none now
+	HostKills  uint64          // module hosts that were ended because a call hung in them
 	LastOutage Outage          // the present or the last one; zero if there was none
 }
 

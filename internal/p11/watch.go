@@ -135,6 +135,7 @@ func (c *core) status() Status {
 	s.Abandoned = c.count.abandoned.Load()
 	s.Hung = int(c.count.hung.Load())
 	s.Errors = c.count.errors()
+	s.HostPID, s.HostKills = c.module.hostPID(), c.module.hangs.Load()
 	if g := c.generation.Load(); g != nil {
 		s.Sessions, s.InFlight, s.Queued = g.pool.usage()
 	}
