@@ -17,11 +17,9 @@ import (
 )
 
 func checkModule(ctx context.Context, e *exam) []finding {
-	path, err := e.app.globals.modulePath()
-	if err == nil {
-		e.before, err = hsm.List(ctx, path)
-	}
-	if err != nil {
+	path, _ := e.app.globals.modulePath()
+	var err error
+	if e.before, err = e.app.globals.listTokens(ctx); err != nil {
 		return []finding{{
 			Level: levelError, Subject: path, Text: sentence(err), Why: "without its module no token can be used",
 			Mend: mend("doctor", "--module", "FILE"),

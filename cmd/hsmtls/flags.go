@@ -26,6 +26,7 @@ type globals struct {
 	acquirerRoots, vendorRoots  []string
 	crlPolicy                   string
 	tokenAnchors                bool
+	isolate                     bool
 	json                        bool
 
 	uriGiven bool // on the command line
@@ -41,6 +42,7 @@ var globalEnv = map[string]string{
 	"vendor-root":   "HSMTLS_VENDOR_ROOT",
 	"crl-policy":    "HSMTLS_CRL_POLICY",
 	"token-anchors": "HSMTLS_TOKEN_ANCHORS",
+	"isolate":       "HSMTLS_ISOLATE",
 	"json":          "HSMTLS_JSON",
 }
 
@@ -57,6 +59,8 @@ func (g *globals) register(root *cobra.Command) {
 	f.StringVar(&g.crlPolicy, "crl-policy", "warn", "what a CRL past its next update means: `POLICY` warn, refuse or require [$HSMTLS_CRL_POLICY]")
 	f.BoolVar(&g.tokenAnchors, "token-anchors", false,
 		"also use the roots that the security officer has written to the token [$HSMTLS_TOKEN_ANCHORS=true]")
+	f.BoolVar(&g.isolate, "isolate", false,
+		"run the PKCS#11 library in a process of its own, so that its crash is an outage only [$HSMTLS_ISOLATE=true]")
 	f.BoolVar(&g.json, "json", false, "print JSON [$HSMTLS_JSON=true]")
 	for _, name := range []string{"acquirer-root", "vendor-root"} {
 		_ = root.MarkPersistentFlagFilename(name, certificateFiles...)
@@ -140,6 +144,9 @@ func (a *app) config() (hsm.Config, error) {
 	}
 	if g.uriGiven {
 		cfg.Serial, cfg.SlotID = "", nil
+	}
+	if cfg.ModuleHost, err = g.moduleHost(); err != nil {
+		return hsm.Config{}, err
 	}
 	cfg.URI, cfg.Module, cfg.Token, cfg.Logger = g.uri, g.module, g.token, a.logger()
 	cfg.PIN = pinFrom(g.pinFile)

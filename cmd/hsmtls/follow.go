@@ -23,6 +23,8 @@ type follower struct {
 	trust    *truststore.Store
 	provider *hsmtls.Provider // which may keep the keys behind something of its own
 	every    time.Duration    // 0: only with SIGHUP
+	enter    func(stage)      // hears of what SIGHUP asks for
+	audit    *auditLog        // hears how that went; nil for no audit log
 
 	read   func()      // after what SIGHUP asked for
 	failed func(error) // then too, and at the first failure of several
@@ -55,9 +57,14 @@ func (f *follower) follow(ctx context.Context, asked <-chan os.Signal) {
 			return
 		case <-asked:
 			wanted = true
+			f.enter(reloading)
 		case <-tick:
 		}
 		err := f.look(ctx)
+		if wanted {
+			f.audit.reread(err)
+			f.enter(ready)
+		}
 		switch {
 		case err == nil && wanted:
 			f.read()

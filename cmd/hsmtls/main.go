@@ -12,8 +12,9 @@
 //	hsmtls dial host.acquirer.example:8443 --alias terminal_pub
 //
 // Every command explains itself: hsmtls help. The exit status is 0 if all went
-// well, 1 if something was refused or failed, and 2 if the command line or its
-// environment could not be understood. Errors are on standard error, one line
+// well, 1 if something was refused or failed, 2 if the command line or its
+// environment could not be understood, and 3 if the token does not accept the PIN of
+// a command that is a service. Errors are on standard error, one line
 // each, followed by a hint where one helps.
 package main
 

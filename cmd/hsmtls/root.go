@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/hsmtls/hsmtls-go/hsm"
 )
 
 // The exit statuses.
@@ -18,6 +20,7 @@ const (
 	exitOK     = 0
 	exitFailed = 1 // refused or failed
 	exitUsage  = 2 // not understood
+	exitPIN    = 3 // of a service: the token does not accept the PIN
 )
 
 // An app is one run of the command.
@@ -27,6 +30,7 @@ type app struct {
 	stderr  io.Writer
 	globals globals
 	running bool // the command line has been understood
+	service bool // and somebody may start it again when it ends
 }
 
 // run is main without the process: it returns the exit status.
@@ -44,7 +48,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	var usage *usageError
 	if a.running && !errors.As(err, &usage) {
 		a.complain(err, hintFor(err))
-		return exitFailed
+		return a.failure(err)
 	}
 	if !errors.Is(err, errHelpShown) {
 		a.complain(err, usageHint(cmd, err))
@@ -52,11 +56,20 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return exitUsage
 }
 
+// failure is the exit status for an error. That of a PIN keeps a service manager from
+// starting a service again and again until the token is locked.
+func (a *app) failure(err error) int {
+	if a.service && (errors.Is(err, hsm.ErrPIN) || errors.Is(err, hsm.ErrPINLocked) || errors.Is(err, hsm.ErrPINFinalTry)) {
+		return exitPIN
+	}
+	return exitFailed
+}
+
 func (a *app) root() *cobra.Command {
 	root := group("hsmtls", "mutual TLS with keys that never leave a PKCS#11 token",
 		a.tokenCommand(), a.keyCommand(), a.csrCommand(), a.certCommand(), a.estCommand(), a.trustCommand(), a.anchorCommand(), a.crlCommand(),
 		a.dialCommand(), a.serveCommand(), a.tunnelCommand(), a.auditCommand(), a.doctorCommand(), a.cleanCommand(),
-		a.terminalCommand(), a.pairCommand(), a.pairingCommand(), a.rootCommand(), a.versionCommand())
+		a.terminalCommand(), a.pairCommand(), a.pairingCommand(), a.rootCommand(), a.moduleHostCommand(), a.versionCommand(), a.manCommand())
 	root.Long = rootHelp
 	root.SilenceErrors = true
 	root.SilenceUsage = true
@@ -84,7 +97,8 @@ Provisioning a terminal, from a blank token to the first connection:
 A PIN is never an argument. It comes from a file that only its owner can read,
 or is asked for on the terminal.
 
-Exit status: 0 done, 1 refused or failed, 2 not understood.`
+Exit status: 0 done, 1 refused or failed, 2 not understood, 3 the token does not accept
+the PIN of a service (serve, terminal, tunnel), which must not be started again by itself.`
 
 // group is a command that only leads to others.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {

@@ -48,6 +48,8 @@ func (l leakFree) Run() int {
 //	start NAME REGEXP PROGRAM [ARG...]    run it in the background until it prints
 //	                                      REGEXP, whose group becomes $NAME; its
 //	                                      output is in NAME.out and NAME.err
+//	manager NAME                          see notify_test.go
+//	kill-host NAME                        see module_host_test.go
 //	halt NAME [STATUS]                    end it with SIGTERM and compare its status
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -61,14 +63,17 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup:               func(env *testscript.Env) error { return setUp(env, module) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": cmdExits,
-			"init":  cmdInit,
-			"pki":   cmdPKI,
-			"id":    cmdID,
-			"est":   cmdEST,
-			"start": cmdStart,
-			"halt":  cmdHalt,
-			"waits": cmdWaits,
+			"exits":   cmdExits,
+			"init":    cmdInit,
+			"pki":     cmdPKI,
+			"id":      cmdID,
+			"est":     cmdEST,
+			"start":   cmdStart,
+			"halt":    cmdHalt,
+			"waits":   cmdWaits,
+			"manager": cmdManager,
+
+			"kill-host": cmdKillHost,
 		},
 	})
 }

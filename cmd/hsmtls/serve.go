@@ -24,10 +24,19 @@ import (
 // lastWords is how long open HTTP requests may take after a signal.
 const lastWords = 3 * time.Second
 
+// A serveRun is the flags of serve.
+type serveRun struct {
+	app        *app
+	operations operations
+	address    string
+	alias      string
+	http       bool
+	refresh    time.Duration
+}
+
 func (a *app) serveCommand() *cobra.Command {
-	var alias string
-	var asHTTP, echo bool
-	var refresh time.Duration
+	r := &serveRun{app: a, operations: operations{app: a}}
+	var echo bool
 	c := &cobra.Command{
 		Use:   "serve ADDR",
 		Short: "accept connections with mutual TLS",
@@ -39,45 +48,69 @@ gets (--echo, which is the default), or answers each HTTP request with who has a
 What other programs change on the token, in the trust store or of its own certificate,
 comes into force every --refresh, and at once with SIGHUP. Connections stay.
 
-JSON: one object a line: event (listening, accepted, refused, request, refreshed),
-address, and
-subject, error, method and path where there are some.`,
+` + operationsHelp + `
+
+JSON: one object a line: event (listening, admin, accepted, refused, request, refreshed),
+address, and subject, error, method and path where there are some.`,
 		Example:           "  hsmtls serve 127.0.0.1:8443 --alias terminal_pub --http",
 		Args:              takes("ADDR"),
 		ValidArgsFunction: completes(),
 		RunE: a.does(func(ctx context.Context, args []string) error {
-			if _, _, err := net.SplitHostPort(args[0]); err != nil {
-				return usagef("invalid argument %q for ADDR: %w", args[0], err)
+			r.address = args[0]
+			if err := r.check(); err != nil {
+				return err
 			}
-			if refresh < 0 {
-				return usagef("invalid argument %v for --refresh: it is a time, or 0", refresh)
-			}
-			return a.withTrust(ctx, func(tok *hsm.Token, trust *truststore.Store) error {
-				keys := keystore.New(tok)
-				p := &hsmtls.Provider{Keys: keys, Trust: trust} // refusals are reported here, with the address
-				ln, err := (&hsmtls.ListenConfig{Provider: p, Alias: alias}).Listen(ctx, "tcp", args[0])
-				if err != nil {
-					return err
-				}
-				s := &server{app: a, http: asHTTP, open: make(map[net.Conn]struct{})}
-				f := &follower{
-					keys: keys, trust: trust, provider: p, every: refresh,
-					read:   func() { s.say(event{Event: "refreshed"}) },
-					failed: func(err error) { a.warn("token cannot be read again: %v", err) },
-				}
-				defer f.start(ctx)()
-				s.say(event{Event: "listening", Address: ln.Addr().String()})
-				return s.serve(ctx, ln)
-			})
+			return a.withTrust(ctx, func(tok *hsm.Token, trust *truststore.Store) error { return r.run(ctx, tok, trust) })
 		}),
 	}
-	c.Flags().StringVar(&alias, "alias", "", "`ALIAS` of the certificate to present")
-	c.Flags().DurationVar(&refresh, "refresh", refreshTime, "`TIME` between two looks at the token, such as 30s; 0 for SIGHUP alone")
+	c.Flags().StringVar(&r.alias, "alias", "", "`ALIAS` of the certificate to present")
+	c.Flags().DurationVar(&r.refresh, "refresh", refreshTime, "`TIME` between two looks at the token, such as 30s; 0 for SIGHUP alone")
 	c.Flags().BoolVar(&echo, "echo", false, "send back what comes (default)")
-	c.Flags().BoolVar(&asHTTP, "http", false, "answer HTTP requests")
+	c.Flags().BoolVar(&r.http, "http", false, "answer HTTP requests")
+	r.operations.flags(c)
 	c.MarkFlagsMutuallyExclusive("echo", "http")
 	mustHave(c, "alias")
 	return c
+}
+
+func (r *serveRun) check() error {
+	if _, _, err := net.SplitHostPort(r.address); err != nil {
+		return usagef("invalid argument %q for ADDR: %w", r.address, err)
+	}
+	if r.refresh < 0 {
+		return usagef("invalid argument %v for --refresh: it is a time, or 0", r.refresh)
+	}
+	return r.operations.check()
+}
+
+// run is the command, once it has its token.
+func (r *serveRun) run(ctx context.Context, tok *hsm.Token, trust *truststore.Store) error {
+	keys := keystore.New(tok)
+	p := &hsmtls.Provider{Keys: keys, Trust: trust} // refusals are reported here, with the address
+	r.operations.observe(p)
+	ln, err := (&hsmtls.ListenConfig{Provider: p, Alias: r.alias}).Listen(ctx, "tcp", r.address)
+	if err != nil {
+		return err
+	}
+	s := &server{app: r.app, http: r.http, open: make(map[net.Conn]struct{})}
+	stop, err := r.operations.start(ctx, running{
+		command: "serve", alias: r.alias, token: tok, keys: keys, trust: trust, provider: p, open: s.count,
+		say: func(address string) { s.say(event{Event: "admin", Address: address}) },
+	})
+	if err != nil {
+		ln.Close()
+		return err
+	}
+	defer stop()
+	f := &follower{
+		keys: keys, trust: trust, provider: p, every: r.refresh, enter: r.operations.enter, audit: r.operations.audit,
+		read:   func() { s.say(event{Event: "refreshed"}) },
+		failed: func(err error) { r.app.warn("token cannot be read again: %v", err) },
+	}
+	defer f.start(ctx)()
+	s.say(event{Event: "listening", Address: ln.Addr().String()})
+	r.operations.enter(ready)
+	return s.serve(ctx, ln)
 }
 
 // A server is a running serve.
@@ -142,6 +175,12 @@ func (s *server) track(conn net.Conn) {
 	s.open[conn] = struct{}{}
 }
 
+func (s *server) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.open)
+}
+
 func (s *server) forget(conn net.Conn) {
 	conn.Close()
 	s.mu.Lock()
@@ -181,8 +220,8 @@ func (s *server) say(e event) {
 	switch {
 	case s.app.globals.json:
 		_ = s.app.showLine(e) // nobody to tell
-	case e.Event == "listening":
-		fmt.Fprintf(s.app.stdout, "listening on %s\n", e.Address)
+	case e.Event == "listening", e.Event == "admin":
+		fmt.Fprintf(s.app.stdout, "%s on %s\n", e.Event, e.Address)
 	case e.Event == "refreshed":
 		fmt.Fprintln(s.app.stderr, "hsmtls: token read again")
 	case e.Event == "refused":

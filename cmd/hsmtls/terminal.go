@@ -27,13 +27,14 @@ import (
 
 // A terminalRun is the flags of terminal.
 type terminalRun struct {
+	operations               operations
 	listen, alias, authority string
 	screen, journal          string
 	refresh                  time.Duration
 }
 
 func (a *app) terminalCommand() *cobra.Command {
-	var r terminalRun
+	r := &terminalRun{operations: operations{app: a}}
 	c := &cobra.Command{
 		Use:   "terminal",
 		Short: "be a terminal: pair POS and answer those that are paired",
@@ -55,10 +56,11 @@ for hsmtls pairing prune.
 
 ` + journalHelp + `
 
-JSON: one object a line: event (listening, screen, code, working, paired, request, and
-wrong, blocked, failed, closed, renewed, revoked, refreshed), and address, code, expires,
-pos_id,
-error, method and path where there are some.`,
+` + operationsHelp + `
+
+JSON: one object a line: event (listening, screen, admin, code, working, paired, request,
+and wrong, blocked, failed, closed, renewed, revoked, refreshed), and address, code,
+expires, pos_id, error, method and path where there are some.`,
 		Example:           "  hsmtls terminal --listen :8443 --alias terminal_pub --pairing-ca pairing_ca",
 		Args:              takes(),
 		ValidArgsFunction: completes(),
@@ -74,7 +76,7 @@ error, method and path where there are some.`,
 				if r.journal, err = journalPath(r.journal, info); err != nil {
 					return err
 				}
-				return a.terminal(ctx, r, keystore.New(tok), trust)
+				return a.terminal(ctx, r, tok, trust)
 			})
 		}),
 	}
@@ -85,12 +87,13 @@ error, method and path where there are some.`,
 	f.StringVar(&r.screen, "screen", "127.0.0.1:0", "loopback `ADDR` of the operator's page, or none")
 	f.StringVar(&r.journal, "journal", "", "`FILE` to remember deliveries in across a restart, or none")
 	f.DurationVar(&r.refresh, "refresh", refreshTime, "`TIME` between two looks at the token, such as 30s; 0 for SIGHUP alone")
+	r.operations.flags(c)
 	mustHave(c, "listen", "alias", "pairing-ca")
 	_ = c.MarkFlagFilename("journal")
 	return c
 }
 
-func (r terminalRun) check() error {
+func (r *terminalRun) check() error {
 	if _, _, err := net.SplitHostPort(r.listen); err != nil {
 		return usagef("invalid argument %q for --listen: %w", r.listen, err)
 	}
@@ -98,7 +101,7 @@ func (r terminalRun) check() error {
 		return usagef("invalid argument %v for --refresh: it is a time, or 0", r.refresh)
 	}
 	if r.screen == noScreen {
-		return nil
+		return r.operations.check()
 	}
 	host, _, err := net.SplitHostPort(r.screen)
 	if err != nil {
@@ -107,12 +110,13 @@ func (r terminalRun) check() error {
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return usagef("invalid argument %q for --screen: it must be an address of this machine alone, such as 127.0.0.1:0", r.screen)
 	}
-	return nil
+	return r.operations.check()
 }
 
 // terminal sets everything up before it listens, so that what is missing is said
 // at once.
-func (a *app) terminal(ctx context.Context, r terminalRun, keys *keystore.Store, trust *truststore.Store) error {
+func (a *app) terminal(ctx context.Context, r *terminalRun, tok *hsm.Token, trust *truststore.Store) error {
+	keys := keystore.New(tok)
 	named, err := a.namedRoots()
 	if err != nil && !errors.Is(err, errNoRoots) {
 		return err
@@ -126,7 +130,7 @@ func (a *app) terminal(ctx context.Context, r terminalRun, keys *keystore.Store,
 		return err
 	}
 	o := &operator{
-		app: a, keys: keys, trust: trust, dialogue: isTerminal(a.stdin),
+		app: a, keys: keys, trust: trust, enter: r.operations.enter, audit: r.operations.audit, dialogue: isTerminal(a.stdin),
 		presented: own.Chain[0], warned: make(map[string]bool),
 	}
 	o.terminal = &pairing.Terminal{
@@ -136,15 +140,24 @@ func (a *app) terminal(ctx context.Context, r terminalRun, keys *keystore.Store,
 		Provider: &hsmtls.Provider{Keys: keys, Trust: trust, Logger: o.log()},
 		Alias:    r.alias,
 		Journal:  r.journal,
-		Logger:   o.log(),
+		Logger:   o.audit.alsoPairing(o.log()),
 	}
 	if chain, ok := complete(own.Chain, named); ok {
 		o.terminal.Root = chain[len(chain)-1]
 	} else {
 		a.warn("root of certificate %s is not known: a POS cannot check it by fingerprint", cell(r.alias))
 	}
+	r.operations.observe(o.terminal.Provider)
 	defer o.terminal.Close()
 	o.warnOfExpiry()
+	stop, err := r.operations.start(ctx, running{
+		command: "terminal", alias: r.alias, token: tok, keys: keys, trust: trust, provider: o.terminal.Provider, terminal: o.terminal,
+		say: func(address string) { o.say(terminalEvent{Event: "admin", Address: address}) },
+	})
+	if err != nil {
+		return err
+	}
+	defer stop()
 	return o.serve(ctx, r)
 }
 
@@ -160,7 +173,7 @@ func (o *operator) log() *slog.Logger {
 }
 
 // serve returns when ctx ends, the operator quits, or the port is lost.
-func (o *operator) serve(ctx context.Context, r terminalRun) error {
+func (o *operator) serve(ctx context.Context, r *terminalRun) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", r.listen)
@@ -185,6 +198,7 @@ func (o *operator) serve(ctx context.Context, r terminalRun) error {
 	working.Go(func() { o.follow(ctx) })
 	working.Go(func() { o.listen(ctx, cancel) })
 	o.say(terminalEvent{Event: "listening", Address: ln.Addr().String()})
+	o.enter(ready)
 	return o.terminal.Serve(ctx, ln)
 }
 

@@ -28,7 +28,9 @@ type operator struct {
 	keys     *keystore.Store
 	trust    *truststore.Store
 	terminal *pairing.Terminal
-	dialogue bool // with a person, not with a program
+	enter    func(stage)
+	audit    *auditLog // nil for none
+	dialogue bool      // with a person, not with a program
 
 	saying sync.Mutex
 
@@ -64,7 +66,7 @@ func (o *operator) say(e terminalEvent) {
 		return
 	}
 	switch e.Event {
-	case "listening", "screen":
+	case "listening", "screen", "admin":
 		fmt.Fprintf(o.app.stdout, "%s on %s\n", e.Event, e.Address)
 	case "code":
 		fmt.Fprintf(o.app.stdout, "code: %s expires: %s\n", e.Code, e.Expires)

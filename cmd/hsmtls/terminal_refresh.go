@@ -45,7 +45,11 @@ func (o *operator) keepFresh(ctx context.Context, every time.Duration, asked <-c
 
 // refreshNow says how it went.
 func (o *operator) refreshNow(ctx context.Context) {
-	if err := o.refresh(ctx); err != nil {
+	o.enter(reloading)
+	defer o.enter(ready)
+	err := o.refresh(ctx)
+	o.audit.reread(err)
+	if err != nil {
 		o.unread(err)
 		return
 	}

@@ -66,11 +66,7 @@ func (a *app) tokenList() *cobra.Command {
 		Args:              takes(),
 		ValidArgsFunction: completes(),
 		RunE: a.does(func(ctx context.Context, _ []string) error {
-			module, err := a.globals.modulePath()
-			if err != nil {
-				return err
-			}
-			found, err := hsm.List(ctx, module)
+			found, err := a.globals.listTokens(ctx)
 			if err != nil {
 				return err
 			}

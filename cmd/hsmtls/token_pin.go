@@ -64,8 +64,9 @@ func (a *app) initToken(ctx context.Context, label, soPINFile, wipe string) erro
 		return err
 	}
 	info, err := hsm.Init(ctx, hsm.InitConfig{
-		Module: module,
-		Token:  wipe, Serial: cfg.Serial, SlotID: cfg.SlotID,
+		Module:     module,
+		ModuleHost: cfg.ModuleHost,
+		Token:      wipe, Serial: cfg.Serial, SlotID: cfg.SlotID,
 		Label: label,
 		SOPIN: hsm.PINFile(soPINFile),
 		PIN:   cfg.PIN,

@@ -32,15 +32,17 @@ at once. What other programs change on the token, in the trust store or of its o
 certificate, comes into force every --refresh, and at once with SIGHUP. Connections stay,
 unless their peer is not trusted any more; what cannot be read leaves all as it was.
 
+` + operationsHelp + `
+
 The rules --allow-... may be repeated. A peer is accepted if the trust store trusts it and
 one rule names it, exactly.
 
-JSON: one object a line: time, level, msg (listening, connection closed, connection
+JSON: one object a line: time, level, msg (listening, admin, connection closed, connection
 refused, token read again, draining and warnings), and address, or reason, from, target,
 to_target and from_target (bytes), duration (nanoseconds), peer, serial, spki, error.`
 
 func (a *app) tunnelServerCommand() *cobra.Command {
-	t := &tunnelRun{app: a, cfg: tunnel.Config{Mode: tunnel.Server}}
+	t := &tunnelRun{app: a, operations: operations{app: a}, cfg: tunnel.Config{Mode: tunnel.Server}}
 	c := &cobra.Command{
 		Use:   "server --listen ADDR --target ADDR --alias ALIAS",
 		Short: "accept mutual TLS, forward plain bytes",
@@ -64,7 +66,7 @@ whomever the trust store trusts.
 }
 
 func (a *app) tunnelClientCommand() *cobra.Command {
-	t := &tunnelRun{app: a, cfg: tunnel.Config{Mode: tunnel.Client}}
+	t := &tunnelRun{app: a, operations: operations{app: a}, cfg: tunnel.Config{Mode: tunnel.Client}}
 	c := &cobra.Command{
 		Use:   "client --listen ADDR --target ADDR --alias ALIAS",
 		Short: "accept plain bytes, dial with mutual TLS",
@@ -93,6 +95,9 @@ func (t *tunnelRun) run(ctx context.Context, _ []string) error {
 	if err := t.cfg.Check(); err != nil {
 		return unfit(err)
 	}
+	if err := t.operations.check(); err != nil {
+		return err
+	}
 	return t.withTrust(ctx, func(tok *hsm.Token, trust *truststore.Store) error {
 		t.keys, t.trust = keystore.New(tok), trust
 		t.cfg.Logger = t.app.journal()
@@ -100,7 +105,8 @@ func (t *tunnelRun) run(ctx context.Context, _ []string) error {
 			Keys: t.keys, Trust: trust, Logger: t.cfg.Logger,
 			HandshakeTimeout: t.handshakeTimeout, MaxConnAge: t.lifetime,
 		}
-		return t.serve(ctx)
+		t.operations.observe(t.cfg.Provider)
+		return t.serve(ctx, tok)
 	})
 }
 
@@ -112,19 +118,31 @@ func (t *tunnelRun) withTrust(ctx context.Context, f func(*hsm.Token, *truststor
 	return t.app.withTrust(ctx, f)
 }
 
-func (t *tunnelRun) serve(ctx context.Context) error {
+func (t *tunnelRun) serve(ctx context.Context, tok *hsm.Token) error {
 	tun, err := tunnel.Listen(ctx, t.cfg)
 	if err != nil {
 		return err
 	}
+	t.operations.audit.nameRefused(t.cfg.Provider)
+	stop, err := t.operations.start(ctx, running{
+		command: "tunnel " + t.cfg.Mode.String(), alias: t.cfg.Alias,
+		token: tok, keys: t.keys, trust: t.trust, provider: t.cfg.Provider, tunnel: tun.Status,
+		say: func(address string) { t.say("admin", address) },
+	})
+	if err != nil {
+		tun.Close()
+		return err
+	}
+	defer stop()
 	defer t.follower().start(context.WithoutCancel(ctx))() // also while connections drain
 	t.listening(tun)
+	t.operations.enter(ready)
 	return tun.Serve(ctx)
 }
 
 func (t *tunnelRun) follower() *follower {
 	return &follower{
-		keys: t.keys, trust: t.trust, provider: t.cfg.Provider, every: t.refresh,
+		keys: t.keys, trust: t.trust, provider: t.cfg.Provider, every: t.refresh, enter: t.operations.enter, audit: t.operations.audit,
 		read: func() { t.cfg.Logger.Info("token read again") },
 		failed: func(err error) {
 			t.cfg.Logger.Warn("token cannot be read again, what could not be read stays as it was", slog.Any("error", err))
@@ -138,11 +156,16 @@ func (t *tunnelRun) listening(tun *tunnel.Tunnel) {
 	if tun.Addr().Network() == "unix" {
 		address = "unix:" + address
 	}
+	t.say("listening", address)
+}
+
+// say tells where something is.
+func (t *tunnelRun) say(what, address string) {
 	if t.app.globals.json {
-		t.cfg.Logger.Info("listening", slog.String("address", address))
+		t.cfg.Logger.Info(what, slog.String("address", address))
 		return
 	}
-	fmt.Fprintf(t.app.stdout, "listening on %s\n", address)
+	fmt.Fprintf(t.app.stdout, "%s on %s\n", what, address)
 }
 
 // journal is where records go that a machine can read: as text to standard error,

@@ -20,8 +20,9 @@ import (
 
 // A tunnelRun is the flags of tunnel and what it works with.
 type tunnelRun struct {
-	app *app
-	cfg tunnel.Config
+	app        *app
+	operations operations
+	cfg        tunnel.Config
 
 	spki, posIDs               []string
 	refresh                    time.Duration
@@ -50,6 +51,7 @@ func (t *tunnelRun) flags(c *cobra.Command, peers string) {
 	f.DurationVar(&t.lifetime, "max-conn-lifetime", 24*time.Hour, "end connections after this `TIME`")
 	f.DurationVar(&t.drain, "drain-timeout", 30*time.Second, "`TIME` that connections may take to finish; 0 for none")
 	f.DurationVar(&t.refresh, "refresh", refreshTime, "`TIME` between two looks at the token, such as 30s; 0 for SIGHUP alone")
+	t.operations.flags(c)
 	mustHave(c, "listen", "target", "alias")
 }
 
