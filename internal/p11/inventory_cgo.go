@@ -12,81 +12,56 @@ import (
 	"github.com/miekg/pkcs11"
 )
 
-// fewNew is how many new objects are asked for their class one by one. Of more,
-// the token is asked which are certificates, which most are if there are many.
-const fewNew = 64
-
-// Inventory lists the objects of the token in one search, and asks for the class of
-// those that are not in last.
+// Inventory lists the objects of the token in one search, and searches for those of a
+// class if there are some that are not in last.
 func (h *handle) Inventory(ctx context.Context, last *Inventory) (*Inventory, error) {
 	return object(ctx, h, true, func(v session) (*Inventory, error) {
 		handles, err := find(v.raw, v.handle)
 		if err != nil {
 			return nil, err
 		}
-		certificates, err := v.certificatesIfMany(handles, last)
-		if err != nil {
-			return nil, err
-		}
 		next := &Inventory{make([]Object, 0, len(handles)), make(map[Object]Class, len(handles))}
+		var fresh []pkcs11.ObjectHandle
 		for _, o := range handles {
-			c, known := last.class(v.object(o))
-			if !known && certificates[o] {
-				c, known = ClassCertificate, true
-			}
-			if !known {
-				c, err = v.class(o)
-			}
-			switch {
-			case err == nil:
+			if c, known := last.class(v.object(o)); known {
 				next.add(v.object(o), c)
-			case codeOf(err) != ckrObjectHandleInvalid: // else it has vanished
-				return nil, err
+			} else {
+				fresh = append(fresh, o)
 			}
 		}
-		return next, nil
+		return next, v.classify(next, fresh)
 	})
 }
 
-// certificatesIfMany returns which objects are certificates, or nothing if few are
-// new.
-func (v session) certificatesIfMany(handles []pkcs11.ObjectHandle, last *Inventory) (map[pkcs11.ObjectHandle]bool, error) {
-	fresh := 0
-	for _, o := range handles {
-		if _, known := last.class(v.object(o)); !known {
-			fresh++
+// classify finds out what objects are, and adds them. It asks for each class as long as
+// there are some of which nothing is known, and reads none of them: SoftHSM 2.6.1 lists
+// objects that were cut off while they were written, does not find them if asked for
+// certificates, and does so once an attribute of them was read.
+func (v session) classify(next *Inventory, fresh []pkcs11.ObjectHandle) error {
+	known := map[pkcs11.ObjectHandle]Class{}
+	unknown := func(o pkcs11.ObjectHandle) bool { return known[o] == ClassOther }
+	for _, c := range []Class{ClassCertificate, ClassData, ClassPrivateKey} {
+		if !slices.ContainsFunc(fresh, unknown) {
+			break
+		}
+		handles, err := v.find(classes[c], Filter{})
+		if err != nil {
+			return err
+		}
+		for _, o := range handles {
+			known[o] = c
 		}
 	}
-	if fresh <= fewNew {
-		return nil, nil
+	for _, o := range fresh {
+		next.add(v.object(o), known[o])
 	}
-	found, err := v.find(pkcs11.CKO_CERTIFICATE, Filter{})
-	certificates := make(map[pkcs11.ObjectHandle]bool, len(found))
-	for _, o := range found {
-		certificates[o] = true
-	}
-	return certificates, err
+	return nil
 }
 
-// class asks what an object is.
-func (v session) class(h pkcs11.ObjectHandle) (Class, error) {
-	a, err := v.attributes(h, pkcs11.CKA_CLASS)
-	if err != nil {
-		return 0, err
-	}
-	switch a.ulong(pkcs11.CKA_CLASS) {
-	case pkcs11.CKO_DATA:
-		return ClassData, nil
-	case pkcs11.CKO_PRIVATE_KEY:
-		return ClassPrivateKey, nil
-	case pkcs11.CKO_CERTIFICATE:
-		a, err := v.attributes(h, pkcs11.CKA_CERTIFICATE_TYPE)
-		if err == nil && a.ulong(pkcs11.CKA_CERTIFICATE_TYPE) == pkcs11.CKC_X_509 {
-			return ClassCertificate, nil
-		}
-		return ClassOther, err
-	}
-	return ClassOther, nil
+var classes = map[Class]uint{
+	ClassCertificate: pkcs11.CKO_CERTIFICATE,
+	ClassData:        pkcs11.CKO_DATA,
+	ClassPrivateKey:  pkcs11.CKO_PRIVATE_KEY,
 }
 
 // ReadData reads data objects.
