@@ -58,7 +58,7 @@ func parse() (options, error) {
 	var o options
 	only := flag.String("only", "", "run the experiments that match this `regexp`, print them and write nothing")
 	flag.StringVar(&o.bin, "bin", "", "`folder` with the contenders")
-	flag.StringVar(&o.out, "out", "bench", "`folder` for RESULTS.md and raw.json; NOTES.md and FAILURES.md there are included")
+	flag.StringVar(&o.out, "out", "bench", "`folder` for RESULTS.md and raw.json; NOTES.md, ESTATE.md and FAILURES.md there are included")
 	flag.StringVar(&o.plot, "plot", "docs/images/bench.svg", "`file` for the plot")
 	flag.StringVar(&o.module, "module", os.Getenv("HSMTLS_TEST_MODULE"), "`path` of SoftHSM's library")
 	flag.StringVar(&o.kit, "p11kit", os.Getenv("HSMTLS_TEST_P11KIT"), "`path` of p11-kit's client library")

@@ -87,14 +87,14 @@ func signatures() []experiment {
 		}
 		all = append(all, experiment{
 			name: s.name, title: s.title, workload: s.name, world: "1", workers: []int{1, 2, 8, 64},
-			contenders: who, rounds: 5, duration: time.Second, warm: time.Second / 2, count: true,
+			contenders: who, rounds: 5, duration: 400 * time.Millisecond, warm: 200 * time.Millisecond, count: true,
 		})
 	}
 	return all
 }
 
 func handshakes() []experiment {
-	base := experiment{world: "1", workers: []int{1, 8}, rounds: 7, duration: time.Second, warm: 2 * time.Second, count: true}
+	base := experiment{world: "1", workers: []int{1, 8}, rounds: 5, duration: 500 * time.Millisecond, warm: 700 * time.Millisecond, count: true}
 	client, server, again, https, full := base, base, base, base, base
 	client.name, client.title = "client", "Full mutual handshakes as client"
 	client.workload, client.contenders, client.address = "handshake", everyClient, fullOnly
@@ -111,7 +111,7 @@ func handshakes() []experiment {
 }
 
 func startUps() []experiment {
-	base := experiment{workload: "start", kind: starts, workers: []int{1}, rounds: 25, count: true, times: true, address: fullOnly}
+	base := experiment{workload: "start", kind: starts, workers: []int{1}, rounds: 11, count: true, times: true, address: fullOnly}
 	one, many, slowed := base, base, base
 	one.name, one.title, one.world = "start-1", "Process start to first handshake, 1 certificate on the token", "0"
 	one.contenders = append(append([]string{}, everyClient...), "raw C")
@@ -160,7 +160,7 @@ func slowTokens() []experiment {
 		delay time.Duration
 		name  string
 	}{{2 * time.Millisecond, "2ms"}, {5 * time.Millisecond, "5ms"}, {20 * time.Millisecond, "20ms"}} {
-		base := experiment{world: "1", route: slow, delay: d.delay, workers: []int{1, 8}, rounds: 3, duration: time.Second, warm: 300 * time.Millisecond}
+		base := experiment{world: "1", route: slow, delay: d.delay, workers: []int{1, 8}, rounds: 3, duration: 500 * time.Millisecond, warm: 300 * time.Millisecond}
 		sign, client := base, base
 		sign.name, sign.title, sign.workload = "sign-"+d.name, "Signatures: RSA-2048, PKCS #1 v1.5, "+d.delay.String()+" for a module call", "sign-pkcs1"
 		sign.contenders = append([]string{us, "hsmtls, 8 sessions"}, everySigner[1:]...)
@@ -172,7 +172,7 @@ func slowTokens() []experiment {
 }
 
 func remoteTokens() []experiment {
-	base := experiment{world: "1", route: remote, workers: []int{1, 8}, rounds: 3, duration: time.Second, warm: 500 * time.Millisecond}
+	base := experiment{world: "1", route: remote, workers: []int{1, 8}, rounds: 3, duration: 500 * time.Millisecond, warm: 500 * time.Millisecond}
 	sign, client := base, base
 	sign.name, sign.title, sign.workload = "sign-p11kit", "Signatures: RSA-2048, PKCS #1 v1.5, through p11-kit remoting", "sign-pkcs1"
 	sign.contenders = everySigner

@@ -24,12 +24,14 @@ var method string
 // page is RESULTS.md. Folder holds the parts written by hand.
 func (r *results) page(folder string) (string, error) {
 	var w strings.Builder
-	w.WriteString("# Results\n\nThis page is written by `make bench`; what is on it by hand comes from NOTES.md and FAILURES.md.\n\n")
+	w.WriteString("# Results\n\nThis page is written by `make bench`; what is on it by hand comes from NOTES.md, ESTATE.md and FAILURES.md.\n\n")
 	w.WriteString(r.Head.text())
 	w.WriteString("![Bars: signatures, handshakes and start of this module and its peers](../docs/images/bench.svg)\n\n")
 	w.WriteString("## Goals\n\n" + r.goals())
 	for _, part := range []struct{ heading, file string }{
-		{"What the remaining distance is made of", "NOTES.md"}, {"When the token fails", "FAILURES.md"},
+		{"What the remaining distance is made of", "NOTES.md"},
+		{"An estate loses its power", "ESTATE.md"},
+		{"When the token fails", "FAILURES.md"},
 	} {
 		text, err := os.ReadFile(filepath.Join(folder, part.file))
 		if errors.Is(err, fs.ErrNotExist) {

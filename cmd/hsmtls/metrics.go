@@ -51,6 +51,7 @@ var metricTable = []metric{
 	{"hsmtls_token_abandoned_calls_total", counter, nil, "Calls given up while inside the module."},
 	{"hsmtls_token_errors_total", counter, []string{"code"}, "What the module answered instead of CKR_OK."},
 	{"hsmtls_token_outages_total", counter, nil, "How often the sessions were lost."},
+	{"hsmtls_token_host_kills_total", counter, nil, "Module hosts (--isolate) that were ended because a call hung in them."},
 	{"hsmtls_token_last_outage_duration_seconds", gauge, nil, "How long the last outage took, or takes until now."},
 
 	{"hsmtls_certificate_expiry_timestamp_seconds", gauge, []string{"alias"}, "When the identity ends: its certificate or an issuer of it."},

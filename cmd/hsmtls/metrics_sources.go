@@ -80,11 +80,12 @@ func (m *metrics) readToken(tok *hsm.Token) {
 			emit("hsmtls_token_errors_total", float64(n), code)
 		}
 		emit("hsmtls_token_outages_total", float64(s.Outages))
+		emit("hsmtls_token_host_kills_total", float64(s.HostKills))
 		emit("hsmtls_token_last_outage_duration_seconds", outageTime(s.LastOutage, time.Now()).Seconds())
 	}, "hsmtls_token_state", "hsmtls_token_state_since_timestamp_seconds", "hsmtls_token_sessions",
 		"hsmtls_token_calls_in_flight", "hsmtls_token_calls_queued", "hsmtls_token_calls_hung",
 		"hsmtls_token_signatures_total", "hsmtls_token_shed_calls_total", "hsmtls_token_abandoned_calls_total",
-		"hsmtls_token_errors_total", "hsmtls_token_outages_total", "hsmtls_token_last_outage_duration_seconds")
+		"hsmtls_token_errors_total", "hsmtls_token_outages_total", "hsmtls_token_host_kills_total", "hsmtls_token_last_outage_duration_seconds")
 }
 
 // vendorCode is the first of the values that PKCS#11 leaves to vendors.

@@ -36,6 +36,18 @@ func (l leakFree) Run() int {
 	return code
 }
 
+// plain builds hsmtls as users have it. A program with the race detector takes many
+// times as long to start, and scripts start hundreds: what they start in the background
+// is this test binary, and looks for races; what does one thing and ends is not.
+func plain(t *testing.T) (dir string) {
+	dir = t.TempDir()
+	said, err := exec.Command("go", "build", "-buildvcs=false", "-o", dir+string(filepath.Separator), ".").CombinedOutput()
+	if err != nil {
+		t.Fatalf("go build: %v\n%s", err, said)
+	}
+	return dir
+}
+
 // TestScripts runs testdata/script. Each script has an empty SoftHSM of its
 // own, the PIN files pin and so-pin, and these commands beside those of
 // testscript:
@@ -53,7 +65,7 @@ func (l leakFree) Run() int {
 //	halt NAME [STATUS]                    end it with SIGTERM and compare its status
 func TestScripts(t *testing.T) {
 	t.Parallel()
-	module := hsmtest.Module(t)
+	module, programs := hsmtest.Module(t), plain(t)
 	scripts, err := filepath.Glob("testdata/script/*.txt")
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("no scripts in testdata/script: %v", err)
@@ -61,7 +73,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Files:               scripts,
 		RequireExplicitExec: true,
-		Setup:               func(env *testscript.Env) error { return setUp(env, module) },
+		Setup:               func(env *testscript.Env) error { return setUp(env, module, programs) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":   cmdExits,
 			"init":    cmdInit,
@@ -78,7 +90,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-func setUp(env *testscript.Env, module string) error {
+func setUp(env *testscript.Env, module, programs string) error {
 	conf, err := hsmtest.WriteConfig(env.WorkDir)
 	if err != nil {
 		return err
@@ -88,6 +100,7 @@ func setUp(env *testscript.Env, module string) error {
 			return err
 		}
 	}
+	env.Setenv("PATH", programs+string(filepath.ListSeparator)+env.Getenv("PATH"))
 	env.Setenv("SOFTHSM2_CONF", conf)
 	env.Setenv("HSMTLS_MODULE", module)
 	env.Setenv("HSMTLS_PIN_FILE", filepath.Join(env.WorkDir, "pin"))

@@ -53,8 +53,8 @@ type Token interface {
 	ReadCertificates(ctx context.Context, objects []Object) ([]Certificate, error)
 
 	// Inventory lists all objects of the token with their classes, in one search if
-	// there is little new since last, whose handles are good still; see KeepsHandles.
-	// A nil last knows nothing.
+	// nothing is new since last, in four at most; the handles of last have to be good
+	// still, see KeepsHandles. A nil last knows nothing.
 	Inventory(ctx context.Context, last *Inventory) (*Inventory, error)
 
 	// ReadData reads data objects, as ReadCertificates does certificates.
