@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -34,7 +33,9 @@ func cmdKillHost(ts *testscript.TestScript, neg bool, args []string) {
 		rest := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 		if len(rest) > 1 && rest[0] != "Z" && rest[1] == parent {
 			ts.Logf("module host of %s: process %d", args[0], pid)
-			ts.Check(syscall.Kill(pid, syscall.SIGKILL))
+			host, err := os.FindProcess(pid)
+			ts.Check(err)
+			ts.Check(host.Kill())
 			return
 		}
 	}
