@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -120,7 +121,9 @@ func (n *NetworkToken) Start() {
 		n.t.Fatal(err)
 	}
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
-		if info, err := os.Stat(n.socket()); err == nil && info.Mode().Type() == os.ModeSocket {
+		// The socket is there a moment before the server listens on it.
+		if conn, err := net.Dial("unix", n.socket()); err == nil {
+			_ = conn.Close()
 			return
 		}
 	}
