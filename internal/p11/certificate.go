@@ -23,13 +23,17 @@ func (h *handle) Certificates(ctx context.Context, f Filter) ([]Certificate, err
 	})
 }
 
-// collect reads the objects of a class that match f. Objects that vanish
-// between being found and being read are left out.
+// collect reads the objects of a class that match f.
 func collect[T any](v session, class uint, f Filter, read func(pkcs11.ObjectHandle) (T, error)) ([]T, error) {
 	handles, err := v.find(class, f)
 	if err != nil {
 		return nil, err
 	}
+	return readAll(handles, read)
+}
+
+// readAll reads objects. Those that have vanished since they were found are left out.
+func readAll[T any](handles []pkcs11.ObjectHandle, read func(pkcs11.ObjectHandle) (T, error)) ([]T, error) {
 	all := make([]T, 0, len(handles))
 	for _, o := range handles {
 		one, err := read(o)

@@ -27,7 +27,7 @@ func (h *handle) Data(ctx context.Context, f DataFilter) ([]Data, error) {
 		if err != nil {
 			return nil, err
 		}
-		return v.allData(handles)
+		return readAll(handles, v.data)
 	})
 }
 
@@ -40,22 +40,6 @@ func (f DataFilter) template() []*pkcs11.Attribute {
 		template = append(template, pkcs11.NewAttribute(pkcs11.CKA_APPLICATION, f.Application))
 	}
 	return template
-}
-
-// allData reads objects. Those that vanish meanwhile are left out.
-func (v session) allData(handles []pkcs11.ObjectHandle) ([]Data, error) {
-	all := make([]Data, 0, len(handles))
-	for _, o := range handles {
-		d, err := v.data(o)
-		if codeOf(err) == ckrObjectHandleInvalid {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, d)
-	}
-	return all, nil
 }
 
 func (v session) data(h pkcs11.ObjectHandle) (Data, error) {

@@ -85,21 +85,14 @@ func readListed[T any](ctx context.Context, h *handle, objects []Object, read fu
 	return object(ctx, h, true, func(v session) ([]T, error) { return readEach(v, objects, read) })
 }
 
-// readEach reads objects that were listed. Those that have vanished are left out.
+// readEach reads objects that were listed.
 func readEach[T any](v session, objects []Object, read func(session, pkcs11.ObjectHandle) (T, error)) ([]T, error) {
-	all := make([]T, 0, len(objects))
-	for _, o := range objects {
+	handles := make([]pkcs11.ObjectHandle, len(objects))
+	for i, o := range objects {
 		if o.generation != v.pool.generation.number {
 			return nil, ErrStale
 		}
-		one, err := read(v, pkcs11.ObjectHandle(o.handle))
-		if codeOf(err) == ckrObjectHandleInvalid {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, one)
+		handles[i] = pkcs11.ObjectHandle(o.handle)
 	}
-	return all, nil
+	return readAll(handles, func(h pkcs11.ObjectHandle) (T, error) { return read(v, h) })
 }

@@ -283,7 +283,9 @@ func (p *pool) rejoin(w *worker) *job {
 	return p.await(w)
 }
 
-// await returns the next job. It is entered with mu held, and releases it.
+// await returns the next job. It is entered with mu held, and releases it. A caller that
+// was answered goes first: the next job may keep this thread inside the module, and the
+// caller would wait in the queue of its processor.
 func (p *pool) await(w *worker) *job {
 	if p.closed {
 		p.mu.Unlock()
