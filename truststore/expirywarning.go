@@ -57,17 +57,18 @@ type ending struct {
 }
 
 func (s *Store) ending(now time.Time, within time.Duration) (e ending) {
-	for _, entry := range s.snapshot().entries {
+	known := s.snapshot()
+	for _, entry := range known.entries {
 		if x := entry.Expiry(); x.Left(now) <= within {
 			e.count(&e.entries, entry.Alias, x.Certificate.NotAfter)
 		}
 	}
-	for _, a := range s.snapshot().anchors.all {
+	for _, a := range known.anchors.all {
 		if a.NotAfter.Sub(now) <= within {
 			e.count(&e.anchors, a.Subject.String(), a.NotAfter)
 		}
 	}
-	for _, c := range s.snapshot().revocations.report(now) {
+	for _, c := range known.revocations.report(now) {
 		due := min(within, c.NextUpdate.Sub(c.ThisUpdate)/crlDue)
 		if !c.NextUpdate.IsZero() && c.NextUpdate.Sub(now) <= due {
 			e.count(&e.crls, "CRL of "+c.Issuer, c.NextUpdate)

@@ -8,8 +8,8 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"sync/atomic"
@@ -55,11 +55,7 @@ func (l *auditLog) Handshake(e hsmtls.HandshakeEvent) {
 		return
 	}
 	l.omitted()
-	role := "client"
-	if e.Server {
-		role = "server"
-	}
-	attrs := present("role", role, "alias", e.Alias, "address", e.Address, "name", e.Name)
+	attrs := present("role", roleOf(e), "alias", e.Alias, "address", e.Address, "name", e.Name)
 	if e.Err == nil {
 		attrs = append(attrs, slog.String("decision", accepted))
 		attrs = append(attrs, agreed(e.Report)...)
@@ -186,14 +182,8 @@ func identified(c *x509.Certificate) []slog.Attr {
 	if c == nil {
 		return nil
 	}
-	spki := sha256.Sum256(c.RawSubjectPublicKeyInfo)
 	return present("peer", clean(c.Subject.String()), "issuer", clean(c.Issuer.String()), "serial", c.SerialNumber.Text(16),
-		"spki", hex.EncodeToString(spki[:]), "sha256", fingerprintText(c))
-}
-
-func fingerprintText(c *x509.Certificate) string {
-	sum := sha256.Sum256(c.Raw)
-	return hex.EncodeToString(sum[:])
+		"spki", fmt.Sprintf("%x", sha256.Sum256(c.RawSubjectPublicKeyInfo)), "sha256", fingerprintText(c))
 }
 
 // peerOf is the certificate that the peer has presented; nil if it came to none. Of a peer

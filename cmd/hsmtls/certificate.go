@@ -42,7 +42,7 @@ func describe(c *x509.Certificate) certificate {
 		Usages:      usages(c),
 		Key:         keyWords(c.PublicKey),
 		Signature:   c.SignatureAlgorithm.String(),
-		Fingerprint: fmt.Sprintf("%x", sha256.Sum256(c.Raw)),
+		Fingerprint: fingerprintText(c),
 	}
 }
 
@@ -130,3 +130,6 @@ func problem(err error) string {
 	}
 	return sentence(err)
 }
+
+// fingerprintText is the SHA-256 of a certificate in hexadecimal.
+func fingerprintText(c *x509.Certificate) string { return fmt.Sprintf("%x", sha256.Sum256(c.Raw)) }

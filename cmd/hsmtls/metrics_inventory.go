@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -91,9 +92,5 @@ func (p *pairingTally) follow(ctx context.Context, terminal *pairing.Terminal) {
 func (p *pairingTally) counts() map[pairing.EventKind]uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	counts := make(map[pairing.EventKind]uint64, len(p.seen))
-	for kind, n := range p.seen {
-		counts[kind] = n
-	}
-	return counts
+	return maps.Clone(p.seen)
 }
