@@ -36,6 +36,7 @@ var imports = map[string][]string{
 	"pairing/screen":            {"pairing", "rsc.io/qr"},
 	"cmd/hsmtls":                {"est", "hsm", "hsmtls", "keystore", "pairing", "pairing/screen", "truststore", "tunnel", "github.com/prometheus/client_golang/prometheus", "github.com/prometheus/client_golang/prometheus/collectors", "github.com/prometheus/client_golang/prometheus/promhttp", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
 	"internal/testpki":          {},
+	"internal/browsertest":      {"github.com/chromedp/cdproto/page", "github.com/chromedp/chromedp"},
 	"internal/e2e":              {},
 	"internal/hsmtest":          {"hsm"},
 	"internal/hsmtest/faultp11": {"hsm", "internal/hsmtest"},

@@ -19,6 +19,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
 
+	"github.com/hsmtls/hsmtls-go/internal/browsertest"
 	"github.com/hsmtls/hsmtls-go/pairing"
 )
 
@@ -26,7 +27,7 @@ import (
 // page, a token behind it, and a POS in the network.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
-	program := chromium(t)
+	program := browsertest.Chromium(t)
 	ahead := new(atomic.Int64) // of the terminal's clock
 	terminal := newTokenTerminal(t, func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) })
 	d := newDisplay(t, program, open(t, terminal).base)

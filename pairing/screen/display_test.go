@@ -8,8 +8,6 @@ package screen_test
 import (
 	"context"
 	"fmt"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -17,32 +15,15 @@ import (
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
+
+	"github.com/hsmtls/hsmtls-go/internal/browsertest"
 )
 
 // The size of a terminal's display.
 const width, height = 480, 800
-
-// chromium returns the path of a browser. Without one the test is skipped, or
-// fails where everything has to be there.
-func chromium(t *testing.T) string {
-	t.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	for _, variable := range os.Environ() {
-		if strings.HasPrefix(variable, "CI=") || strings.HasPrefix(variable, "HSMTLS_REQUIRE_") {
-			t.Fatalf("chromium is not installed, and $%s", variable)
-		}
-	}
-	t.Skip("NOT TESTED with a browser: chromium is not installed")
-	return ""
-}
 
 // A display is a browser that shows one page.
 type display struct {
@@ -52,32 +33,12 @@ type display struct {
 	said []string // what the browser complains about
 }
 
-// watch makes the page itself note violations of its policy, wherever they are
-// reported besides.
-const watch = `window.violations = [];
-document.addEventListener("securitypolicyviolation", e => violations.push(e.violatedDirective + " " + e.blockedURI));`
-
 // newDisplay opens a page in a browser of its own until the test ends.
 func newDisplay(t *testing.T, program, url string) *display {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.NoSandbox) // the page is ours
-	alloc, stop := chromedp.NewExecAllocator(context.Background(), options...)
-	ctx, _ := chromedp.NewContext(alloc)
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
-	t.Cleanup(func() {
-		_ = chromedp.Cancel(ctx)
-		cancel()
-		stop()
-		chromedp.FromContext(alloc).Allocator.Wait()
-	})
-	d := &display{ctx: ctx}
-	chromedp.ListenTarget(ctx, d.hear)
-	d.run(t, log.Enable(), chromedp.EmulateViewport(width, height),
-		chromedp.ActionFunc(func(ctx context.Context) error {
-			_, err := page.AddScriptToEvaluateOnNewDocument(watch).Do(ctx)
-			return err
-		}),
-		chromedp.Navigate(url))
+	d := &display{ctx: browsertest.Start(t, program)}
+	chromedp.ListenTarget(d.ctx, d.hear)
+	d.run(t, log.Enable(), chromedp.EmulateViewport(width, height), chromedp.Navigate(url))
 	return d
 }
 
@@ -103,7 +64,7 @@ func (d *display) hear(event any) {
 func (d *display) complaints(t *testing.T) []string {
 	t.Helper()
 	var all []string
-	d.run(t, chromedp.Evaluate(`window.violations`, &all))
+	d.run(t, chromedp.Evaluate(browsertest.Violations, &all))
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return append(all, d.said...)
@@ -178,32 +139,9 @@ func (d *display) code(t *testing.T) string {
 func (d *display) fits(t *testing.T) {
 	t.Helper()
 	require.True(t, d.is(t, fmt.Sprintf(`document.documentElement.scrollWidth <= %d && innerWidth === %d`, width, width)))
-	require.Empty(t, d.string(t, unreadable))
+	require.Empty(t, d.string(t, browsertest.Unreadable))
 	require.Empty(t, d.complaints(t))
 }
-
-// unreadable finds text whose contrast with what is behind it is less than 4.5 to 1
-// (WCAG 2.1, success criterion 1.4.3).
-const unreadable = `(() => {
-	const parse = c => c.match(/[\d.]+/g).map(Number);
-	const luminance = c => {
-		const [r, g, b] = c.slice(0, 3).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-		return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-	};
-	const behind = e => {
-		for (; e; e = e.parentElement) {
-			const c = parse(getComputedStyle(e).backgroundColor);
-			if (c.length < 4 || c[3] > 0) return c;
-		}
-		return [255, 255, 255];
-	};
-	for (const e of document.body.querySelectorAll("*")) {
-		if (![...e.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.data.trim())) continue;
-		const [x, y] = [luminance(parse(getComputedStyle(e).color)), luminance(behind(e))];
-		if ((Math.max(x, y) + 0.05) / (Math.min(x, y) + 0.05) < 4.5) return e.outerHTML;
-	}
-	return "";
-})()`
 
 // dark runs f while the operator prefers a dark screen.
 func (d *display) dark(t *testing.T, f func()) {
@@ -216,4 +154,11 @@ func (d *display) dark(t *testing.T, f func()) {
 	require.NotEqual(t, light, d.string(t, `getComputedStyle(document.body).backgroundColor`))
 	f()
 	d.run(t, scheme("light"))
+}
+
+// shoot looks at what is shown, and keeps it for the documentation.
+func (d *display) shoot(t *testing.T, name string) {
+	t.Helper()
+	d.fits(t)
+	browsertest.Keep(t, d.ctx, "screen-"+name, func(shot *[]byte) chromedp.Action { return chromedp.CaptureScreenshot(shot) })
 }

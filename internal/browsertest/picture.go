@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The hsmtls-go Authors
 
-//go:build unix && cgo
-
-package screen_test
+package browsertest
 
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"image"
 	"image/color"
 	"image/draw"
@@ -19,34 +18,44 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
-	"github.com/stretchr/testify/require"
 )
 
-// shoot looks at what is shown, and with $HSMTLS_SCREENSHOTS keeps it for the
-// documentation.
-func (d *display) shoot(t *testing.T, name string) {
+// Keep has a picture taken and keeps it for the documentation as NAME.png, with
+// $HSMTLS_SCREENSHOTS; without it does nothing. The test is that of a package two
+// folders below the root.
+func Keep(t testing.TB, browser context.Context, name string, take func(shot *[]byte) chromedp.Action) {
 	t.Helper()
-	d.fits(t)
 	if os.Getenv("HSMTLS_SCREENSHOTS") == "" {
 		return
 	}
 	var shot []byte
-	d.run(t, chromedp.CaptureScreenshot(&shot))
-	file := filepath.Join("..", "..", "docs", "images", "screen-"+name+".png")
-	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
-	require.NoError(t, os.WriteFile(file, smaller(t, shot), 0o644))
+	if err := chromedp.Run(browser, take(&shot)); err != nil {
+		t.Fatal(err)
+	}
+	small, err := smaller(shot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join("..", "..", "docs", "images", name+".png")
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, small, 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // smaller makes a PNG of few colours of one of many.
-func smaller(t *testing.T, shot []byte) []byte {
-	t.Helper()
+func smaller(shot []byte) ([]byte, error) {
 	from, err := png.Decode(bytes.NewReader(shot))
-	require.NoError(t, err)
+	if err != nil {
+		return nil, err
+	}
 	to := image.NewPaletted(from.Bounds(), frequent(from))
 	draw.Draw(to, to.Bounds(), from, image.Point{}, draw.Src)
 	var out bytes.Buffer
-	require.NoError(t, (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&out, to))
-	return out.Bytes()
+	err = (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&out, to)
+	return out.Bytes(), err
 }
 
 // frequent are the colours most in use, as many as one byte counts.
