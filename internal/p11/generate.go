@@ -130,7 +130,7 @@ func (v session) generate(k keyKind, public, private crypto11.AttributeSet) erro
 	if !v.pool.instance.anchored {
 		return v.generateRaw(k, public, private)
 	}
-	c, err := crypto11.Configure(m.slotConfig(v.pool.slot))
+	c, err := m.configure(m.slotConfig(v.pool.slot))
 	if err != nil {
 		return wrap("C_OpenSession", err)
 	}

@@ -12,12 +12,8 @@ import (
 	"github.com/miekg/pkcs11"
 )
 
-// list describes every token that is present, in slot order. One caller at a
-// time, and nobody while a token is initialised: SoftHSM 2.6.1 aborts the process
-// when two of them make the next blank token.
+// list describes every token that is present, in slot order.
 func (m *module) list(raw library) ([]TokenInfo, error) {
-	m.listing.Lock()
-	defer m.listing.Unlock()
 	slots, err := raw.GetSlotList(true)
 	if err != nil {
 		return nil, wrap("C_GetSlotList", err)

@@ -53,8 +53,12 @@ type library interface {
 	readInto(s pkcs11.SessionHandle, o pkcs11.ObjectHandle, types, room []uint) (attributes, error)
 }
 
-// A linked library is a module in this process.
-type linked struct{ *pkcs11.Ctx }
+// A linked library is a module in this process. What it does to slots is in
+// slots.go.
+type linked struct {
+	*pkcs11.Ctx
+	slots *slotLock
+}
 
 var _ library = linked{}
 

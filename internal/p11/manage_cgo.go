@@ -69,8 +69,6 @@ func InitToken(ctx context.Context, r InitRequest) (info TokenInfo, err error) {
 // have one, from a token that was closed while others stayed open.
 func (m *module) initToken(raw library, slot uint, r InitRequest) error {
 	try := func() error {
-		m.listing.Lock()
-		defer m.listing.Unlock()
 		return wrap("C_InitToken", raw.InitToken(slot, string(r.SOPIN), r.Label))
 	}
 	err := try()
@@ -90,7 +88,7 @@ func (m *module) moveAnchor(raw library, from uint) bool {
 		if info.Slot == from || !info.Flags.Initialized {
 			continue
 		}
-		anchor, err := configure(m.slotConfig(info.Slot))
+		anchor, err := m.configure(m.slotConfig(info.Slot))
 		if err == nil {
 			closeAnchor(m.anchor)
 			m.anchor = anchor

@@ -44,7 +44,7 @@ type module struct {
 
 	running atomic.Pointer[instance] // nil unless the module is running
 
-	listing sync.Mutex // see list
+	slots slotLock // of the library in this process
 
 	hangs atomic.Uint64 // hosts that were ended because a call hung in them
 }
@@ -153,16 +153,16 @@ func (m *module) load(log *slog.Logger) (library, error) {
 	if m.host != "" {
 		return startHost(m, log)
 	}
-	return link(m.path)
+	return link(m.path, &m.slots)
 }
 
-// link loads a library into this process.
-func link(path string) (library, error) {
+// link loads a library into this process, which has one lock for its slots.
+func link(path string, slots *slotLock) (library, error) {
 	raw := pkcs11.New(path)
 	if raw == nil {
 		return nil, fmt.Errorf("PKCS#11 module %s cannot be loaded", path)
 	}
-	return linked{raw}, nil
+	return linked{raw, slots}, nil
 }
 
 // start loads and initialises the library.
@@ -201,7 +201,7 @@ func (m *module) newAnchor(sel Selector) (*crypto11.Context, error) {
 	if err != nil {
 		return nil, err
 	}
-	anchor, err := configure(cfg)
+	anchor, err := m.configure(cfg)
 	switch {
 	case errors.Is(err, errOneSession):
 		m.alone = true
@@ -224,14 +224,18 @@ func initialize(raw library) (own bool, err error) {
 // errOneSession stands for crypto11's panic at a token with a single session.
 var errOneSession = errors.New("crypto11 needs two sessions")
 
-// configure is crypto11.Configure without its panic.
-func configure(cfg *crypto11.Config) (c *crypto11.Context, err error) {
+// configure is crypto11.Configure, which lists the slots, without its panic.
+func (m *module) configure(cfg *crypto11.Config) (c *crypto11.Context, err error) {
 	defer func() {
 		if recover() != nil {
 			c, err = nil, errOneSession
 		}
 	}()
-	return crypto11.Configure(cfg)
+	err = m.slots.use(func() error {
+		c, err = crypto11.Configure(cfg)
+		return err
+	})
+	return c, err
 }
 
 func closeAnchor(anchor *crypto11.Context) {

@@ -120,6 +120,7 @@ func receive(control *net.UnixConn) (*os.File, error) {
 
 // A server answers the questions of all lines.
 type server struct {
+	slots   slotLock
 	mu      sync.Mutex
 	library library // nil before the greeting
 }
@@ -161,7 +162,7 @@ func (s *server) libraryFor(q *question) (_ library, err error) {
 	case s.library != nil || q.Function != greeting || q.Flags != protocol:
 		return nil, fmt.Errorf("module host is of another version: it speaks %d", protocol)
 	}
-	s.library, err = link(q.Text)
+	s.library, err = link(q.Text, &s.slots)
 	return s.library, err
 }
 
