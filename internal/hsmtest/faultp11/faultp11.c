@@ -238,7 +238,11 @@ static int begin(struct call *c, enum function f, enum scope scope, CK_SESSION_H
 	if (c->mode == FORGET && !creates(f))
 		return 0;
 	lock_inner(c);
-	return 1;
+	if (scope == LIFE || running)
+		return 1;
+	pthread_rwlock_unlock(&inner); // SoftHSM makes a new instance for such a call, and crashes if two do
+	c->rv = CKR_CRYPTOKI_NOT_INITIALIZED;
+	return 0;
 }
 
 // done takes the real module's answer.
