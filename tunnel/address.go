@@ -5,15 +5,14 @@ package tunnel
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/hsmtls/hsmtls-go/internal/unixsocket"
 )
 
 // An address is one of package net.
@@ -21,9 +20,8 @@ type address struct{ network, addr string }
 
 func parseAddress(s string) (address, error) {
 	if path, ok := strings.CutPrefix(s, "unix:"); ok {
-		// Abstract sockets (@) have no owner and no permissions.
-		if path == "" || path[0] == '@' || strings.ContainsRune(path, 0) {
-			return address{}, incomplete("%q is no path of a Unix socket", s)
+		if err := unixsocket.Check(path); err != nil {
+			return address{}, incomplete("%v", err)
 		}
 		return address{"unix", path}, nil
 	}
@@ -68,39 +66,14 @@ func (a address) dial(ctx context.Context, timeout time.Duration, private bool) 
 func (a address) listen(ctx context.Context, private bool) (net.Listener, error) {
 	var cfg net.ListenConfig
 	switch {
-	case private && a.network == "unix":
-		cfg.Control = ownersOnly
+	case a.network == "unix" && private:
+		return unixsocket.Listen(ctx, a.addr, unixsocket.Owner)
+	case a.network == "unix":
+		return unixsocket.Listen(ctx, a.addr, 0)
 	case private:
 		cfg.Control = loopbackOnly
 	}
-	ln, err := cfg.Listen(ctx, a.network, a.addr)
-	if a.network != "unix" {
-		return ln, err
-	}
-	if errors.Is(err, syscall.EADDRINUSE) && a.abandoned() && os.Remove(a.addr) == nil {
-		ln, err = cfg.Listen(ctx, a.network, a.addr)
-	}
-	if err != nil || !private {
-		return ln, err
-	}
-	if err := os.Chmod(a.addr, 0o600); err != nil {
-		ln.Close()
-		return nil, err
-	}
-	return ln, nil
-}
-
-// abandoned reports whether the path is a socket of a process that has ended.
-func (a address) abandoned() bool {
-	info, err := os.Lstat(a.addr)
-	if err != nil || info.Mode().Type() != fs.ModeSocket {
-		return false
-	}
-	conn, err := net.Dial("unix", a.addr)
-	if err == nil {
-		conn.Close()
-	}
-	return errors.Is(err, syscall.ECONNREFUSED)
+	return cfg.Listen(ctx, a.network, a.addr)
 }
 
 // from says where a connection comes from, in words.

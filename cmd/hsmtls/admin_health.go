@@ -41,11 +41,14 @@ type healthCheck struct {
 	lastGood *x509.Certificate // the certificate as it was last read
 }
 
-// enter hears how far the command is.
+// enter hears how far the command is. What is stopping stays so, also if it is asked to
+// read the token again.
 func (c *healthCheck) enter(s stage) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.stage = s
+	if c.stage != stopping {
+		c.stage = s
+	}
 }
 
 func (c *healthCheck) look(ctx context.Context) health {

@@ -8,9 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,7 +26,7 @@ func TestParseAdmin(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 	}
-	for _, given := range []string{"", ":9464", "9464", "0.0.0.0:9464", "[::]:9464", "192.0.2.1:1", "host.example:1", "127.0.0.1", "unix:", "localhost.example:1"} {
+	for _, given := range []string{"", ":9464", "9464", "0.0.0.0:9464", "[::]:9464", "192.0.2.1:1", "host.example:1", "127.0.0.1", "unix:", "unix:@abstract", "localhost.example:1"} {
 		_, err := parseAdmin(given)
 		var usage *usageError
 		require.ErrorAs(t, err, &usage, given)
@@ -68,42 +65,4 @@ func TestGuarded(t *testing.T) {
 		require.Equal(t, adminPolicy, w.Header().Get("Content-Security-Policy"))
 		require.Equal(t, "no-store", w.Header().Get("Cache-Control"))
 	}
-}
-
-// TestListenPrivately replaces what is left over, and nothing else.
-func TestListenPrivately(t *testing.T) {
-	t.Parallel()
-	dir, err := os.MkdirTemp("", "s") // a socket's path is short
-	require.NoError(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	path := filepath.Join(dir, "admin.sock")
-	abandoned, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	require.NoError(t, err)
-	_, err = listenPrivately(t.Context(), path)
-	require.ErrorIs(t, err, syscall.EADDRINUSE)
-	abandoned.SetUnlinkOnClose(false)
-	require.NoError(t, abandoned.Close())
-
-	ln, err := listenPrivately(t.Context(), path)
-	require.NoError(t, err)
-	info, err := os.Stat(path)
-	require.NoError(t, err)
-	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
-	conn, err := net.Dial("unix", path)
-	require.NoError(t, err)
-	require.NoError(t, conn.Close())
-	require.Equal(t, "unix:"+path, adminURL(ln))
-	require.NoError(t, ln.Close())
-	left, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	require.Empty(t, left)
-
-	require.NoError(t, os.WriteFile(path, []byte("precious"), 0o600))
-	_, err = listenPrivately(t.Context(), path)
-	require.ErrorIs(t, err, os.ErrExist)
-	text, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, "precious", string(text))
-	_, err = listenPrivately(t.Context(), filepath.Join(dir, "none", "admin.sock"))
-	require.ErrorIs(t, err, os.ErrNotExist)
 }

@@ -243,6 +243,8 @@ func TestAdminUnhealthy(t *testing.T) {
 			require.Equal(t, http.StatusOK, code, "what is presented is still good")
 			require.Contains(t, body, "cannot be read again")
 			o.ops.enter(stopping)
+			o.ops.enter(reloading) // while connections drain
+			o.ops.enter(ready)
 			code, failing = o.health(t)
 			require.Equal(t, http.StatusServiceUnavailable, code)
 			require.Equal(t, map[string]string{"running": "stopping"}, failing)

@@ -35,6 +35,9 @@ type anchor struct {
 	Certificate certificate `json:"certificate"`
 }
 
+// anchorKinds are the values of --kind, and anchorKindsHelp says so.
+var anchorKinds = []truststore.AnchorKind{truststore.OwnerAnchor, truststore.AcquirerAnchor, truststore.VendorAnchor, truststore.PairingAnchor}
+
 const anchorKindsHelp = "owner, acquirer, vendor or pairing"
 
 func (a *app) anchorAdd() *cobra.Command {
@@ -53,10 +56,13 @@ JSON: kind; certificate with
 		Args:              takes("ROOT.pem"),
 		ValidArgsFunction: completes(certificateFiles),
 		RunE: a.does(func(ctx context.Context, args []string) error {
+			if !slices.Contains(anchorKinds, truststore.AnchorKind(kind)) {
+				return usagef("invalid argument %q for --kind: it is %s", kind, anchorKindsHelp)
+			}
 			return a.addAnchor(ctx, args[0], truststore.AnchorKind(kind), proof, soPINFile)
 		}),
 	}
-	c.Flags().StringVar(&kind, "kind", "", "whose root it is: "+anchorKindsHelp)
+	c.Flags().StringVar(&kind, "kind", "", "`KIND` of root, by whose it is: "+anchorKindsHelp)
 	c.Flags().StringVar(&proof, "proof", "", "`FILE` with a certificate of the same subject and key that the owner root has signed")
 	c.Flags().StringVar(&soPINFile, "so-pin-file", "", "`FILE` with the PIN of the security officer; asked for if missing")
 	mustHave(c, "kind")

@@ -17,7 +17,7 @@ func (a *app) certInject() *cobra.Command {
 	var keyAlias string
 	var replace bool
 	c := &cobra.Command{
-		Use:   "inject ALIAS CHAIN.pem",
+		Use:   "inject ALIAS CHAIN.pem {--key KEYALIAS | --replace}",
 		Short: "put the certificate of a key on the token",
 		Long: `inject writes a certificate and its issuers to the token, under the alias by which
 dial and serve select it. CHAIN.pem has the certificate of the key first, then its

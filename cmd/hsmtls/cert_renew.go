@@ -32,7 +32,7 @@ type certRenewal struct {
 func (a *app) certRenew() *cobra.Command {
 	var r certRenewal
 	c := &cobra.Command{
-		Use:   "renew ALIAS",
+		Use:   "renew ALIAS {--csr-out FILE | --answer FILE | --est URL}",
 		Short: "have a certificate renewed, for the same key",
 		Long: `renew gives an alias a new certificate for the same key, without a moment in which
 there is none. There are two ways.
@@ -72,10 +72,11 @@ With --csr-out: alias, pem.`,
 	f := c.Flags()
 	f.StringVar(&r.csrOut, "csr-out", "", "write the request to `FILE`")
 	f.StringVar(&r.answer, "answer", "", "`FILE` with the certificate that the CA answered")
+	f.StringVar(&r.est.url, "est", "", "`URL` of an EST server, such as https://est.example:8443")
 	r.est.register(c)
 	r.request.register(c)
 	f.StringArrayVar(&r.issuers, "issuer", nil, "`FILE` with CAs that may sign, beside that of the present certificate; may be repeated")
-	f.StringArrayVar(&r.usages, "usage", nil, "admit this usage: server or client; may be repeated")
+	f.StringArrayVar(&r.usages, "usage", nil, "admit this `USAGE`: server or client; may be repeated")
 	f.BoolVar(&r.earlier, "earlier", false, "admit an answer that does not end later")
 	c.MarkFlagsOneRequired("csr-out", "answer", "est")
 	c.MarkFlagsMutuallyExclusive("csr-out", "answer", "est")

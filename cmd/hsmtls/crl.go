@@ -34,7 +34,7 @@ var crlPolicies = map[string]truststore.CRLPolicy{
 func (a *app) crlPolicy() (truststore.CRLPolicy, error) {
 	p, ok := crlPolicies[a.globals.crlPolicy]
 	if !ok {
-		return 0, usagef("--crl-policy %q is none of warn, refuse and require", a.globals.crlPolicy)
+		return 0, usagef("invalid argument %q for --crl-policy: it is warn, refuse or require", a.globals.crlPolicy)
 	}
 	return p, nil
 }

@@ -59,9 +59,10 @@ JSON: alias, pem.`,
 // register adds the flags that say what to ask for.
 func (r *csrRequest) register(c *cobra.Command) {
 	f := c.Flags()
-	f.StringVar(&r.subject, "subject", "", "subject, such as `CN=t-0042,O=Acquirer`")
+	f.StringVar(&r.subject, "subject", "", "`SUBJECT` to ask for, such as CN=t-0042,O=Acquirer")
 	f.StringArrayVar(&r.dns, "dns", nil, "DNS `NAME` to ask for; may be repeated")
 	f.IPSliceVar(&r.ips, "ip", nil, "IP `ADDRESS` to ask for; may be repeated")
+	f.Lookup("ip").DefValue = "" // instead of []
 	f.StringArrayVar(&r.uris, "uri-san", nil, "`URI` to ask for; may be repeated")
 }
 

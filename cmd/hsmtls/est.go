@@ -30,12 +30,11 @@ type estServer struct {
 	wait               time.Duration
 }
 
-// register adds the flags of commands that renew.
+// register adds the flags of commands that want a certificate.
 func (s *estServer) register(c *cobra.Command) {
 	f := c.Flags()
-	f.StringVar(&s.url, "est", "", "`URL` of an EST server, such as https://est.example:8443")
 	f.StringVar(&s.label, "est-label", "", "`LABEL` of one of the CAs behind the server")
-	f.DurationVar(&s.wait, "wait", 0, "how long to wait for a CA that wants to be asked again later")
+	f.DurationVar(&s.wait, "wait", 0, "`TIME` to wait for a CA that wants to be asked again later; none if missing")
 }
 
 // client is an EST client that speaks through h.

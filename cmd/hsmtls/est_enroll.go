@@ -39,7 +39,7 @@ The server has to be trusted already, by trust inject. It recognises the termina
 by both.
 
 If the server refuses, or cannot be reached, a key that was made stays: try again
-without --type.
+without --type. hsmtls cert renew ALIAS --est URL gets the next certificate.
 
 JSON: ` + identityHelp,
 		Example: "  hsmtls est enroll https://est.example:8443 terminal_pub --key terminal --type p256 \\\n" +
@@ -58,25 +58,23 @@ JSON: ` + identityHelp,
 	}
 	f := c.Flags()
 	f.StringVar(&e.key, "key", "", "`KEYALIAS` of the key")
-	f.StringVar(&e.typ, "type", "", "make the key: rsa2048, rsa3072, rsa4096, p256 or p384")
+	typeFlag(c, &e.typ, "", ", if it is to be made")
 	f.StringVar(&e.present, "present", "", "`ALIAS` of a certificate to present to the server; none if missing")
-	f.StringVar(&e.server.label, "est-label", "", "`LABEL` of one of the CAs behind the server")
 	f.StringVar(&e.server.user, "user", "", "`NAME` to log in with")
 	f.StringVar(&e.server.passwordFile, "password-file", "", "`FILE` with the password, mode 0600")
-	f.DurationVar(&e.server.wait, "wait", 0, "how long to wait for a CA that wants to be asked again later")
+	e.server.register(c)
 	e.request.register(c)
 	mustHave(c, "key")
 	c.MarkFlagsOneRequired("subject", "dns", "ip", "uri-san")
 	c.MarkFlagsRequiredTogether("user", "password-file")
 	c.MarkFlagsOneRequired("user", "present")
-	_ = c.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(keyTypes, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
 
 func (e *enrolment) parse() (err error) {
 	if e.typ != "" {
-		if e.keyType, err = keystore.ParseKeyType(e.typ); err != nil {
-			return usagef("invalid argument %q for --type: it is one of %v", e.typ, keyTypes)
+		if e.keyType, err = parseKeyType(e.typ); err != nil {
+			return err
 		}
 	}
 	e.parsed, err = e.request.parse()

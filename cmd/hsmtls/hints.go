@@ -38,9 +38,9 @@ var hints = []hint{
 	{is(hsm.ErrPINFinalTry), "one more wrong PIN locks the token: check the PIN, or set a new one with hsmtls token unblock-pin"},
 	{is(hsm.ErrPIN), "it was tried once; after some wrong tries a token locks, so check the file before the next"},
 	{is(hsm.ErrAmbiguous), "HSMTLS_SERIAL, or serial= in --uri, tells tokens with one label apart; hsmtls token list shows the serials"},
-	{is(hsm.ErrNotFound), "hsmtls token list shows the tokens; --token LABEL or HSMTLS_TOKEN names one"},
+	{is(hsm.ErrNotFound), "hsmtls token list shows the tokens, --token LABEL or HSMTLS_TOKEN names one, hsmtls token init makes one of a blank"},
 	{is(hsm.ErrNotInitialized), "hsmtls token init makes it usable"},
-	{is(hsm.ErrInitialized), "--wipe-token LABEL wipes the token that has this label, with all its keys and certificates"},
+	{is(hsm.ErrInitialized), "it can be used as it is; --wipe-token LABEL wipes the token that has this label, with all its keys and certificates"},
 	{is(hsm.ErrBusy), "another program may use all sessions of the token: try again"},
 	{is(hsm.ErrNoCgo), "build with CGO_ENABLED=1 and a C compiler"},
 
@@ -59,7 +59,9 @@ var hints = []hint{
 	{is(keystore.ErrNotLater), "has the CA answered with an older certificate? --earlier admits it"},
 	{is(keystore.ErrWider), "--subject, --dns, --ip, --uri-san and --usage say what may change"},
 	{is(keystore.ErrExtractable), "hsmtls key generate makes a key that is confined to the token"},
+	{is(keystore.ErrWeak), "RSA has 2048 bits at least, a curve is P-256, P-384 or P-521, and a signature has SHA-256 or better"},
 	{is(keystore.ErrInUse), "hsmtls cert list shows its certificates, and hsmtls cert delete removes them"},
+	{is(errMissingCA), "hsmtls pairing init makes a pairing CA; hsmtls cert list shows those that are there"},
 	{is(keystore.ErrNotFound), "hsmtls key list and hsmtls cert list show what is there"},
 	{is(keystore.ErrExists), "choose another alias, or delete what has this one; cert inject --replace gives an identity a new certificate"},
 	{is(keystore.ErrMismatch), "hsmtls cert show and hsmtls key list show what belongs together; the CA has to sign the request of this very key"},
@@ -79,6 +81,7 @@ var hints = []hint{
 	{is(truststore.ErrIndirect), "ask the CA itself for its complete CRL"},
 	{is(truststore.ErrStaleCRL), "hsmtls crl inject FILE takes the newer CRL of the issuer"},
 	{is(truststore.ErrNoCRL), "hsmtls crl inject FILE takes the CRL of the issuer"},
+	{is(errNoCRL), "openssl crl -in FILE -noout -issuer shows whether it is one"},
 	{as[*truststore.RevokedError](), "hsmtls crl list shows who has revoked it; hsmtls trust unrevoke takes a certificate from the deny-list"},
 	{is(truststore.ErrNoAnchors), "--acquirer-root FILE or HSMTLS_ACQUIRER_ROOT names the root that signs servers"},
 	{is(truststore.ErrUntrusted), "a root's signature alone is not enough: hsmtls trust inject ALIAS CERT.pem makes the server or its CA an entry"},
@@ -86,6 +89,7 @@ var hints = []hint{
 	{is(truststore.ErrUnrelated), "--issuers FILE takes what stands between the certificate and the root, and nothing else"},
 	{is(pairing.ErrCode), "a code is good once and for five minutes: have the terminal generate another"},
 	{is(pairing.ErrBusy), "the terminal has too much to do: try again in a moment"},
+	{is(pairing.ErrNotPaired, errNotLetIn), "was it revoked, or has its certificate expired? hsmtls pair, with a code that the terminal shows, pairs it again"},
 	{is(pairing.ErrRoot), "hsmtls root export ALIAS at the terminal prints the root it is recognised by"},
 	{is(pairing.ErrUnknown), "hsmtls pairing list shows the POS"},
 	{is(pairing.ErrIssuer), "a pairing CA is for client authentication only, with path length 0; hsmtls pairing init asks for such a one"},
@@ -129,8 +133,10 @@ func usageHint(cmd *cobra.Command, err error) string {
 	return cmd.CommandPath() + " --help shows how"
 }
 
-func is(target error) func(error) bool {
-	return func(err error) bool { return errors.Is(err, target) }
+func is(targets ...error) func(error) bool {
+	return func(err error) bool {
+		return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
+	}
 }
 
 func as[T error]() func(error) bool {

@@ -47,8 +47,24 @@ func describeKey(i keystore.KeyInfo) key {
 	return k
 }
 
-// keyTypes are the values of --type.
+// keyTypes are the values of --type, and keyTypeWords says so.
 var keyTypes = []string{"rsa2048", "rsa3072", "rsa4096", "p256", "p384"}
+
+const keyTypeWords = "rsa2048, rsa3072, rsa4096, p256 or p384"
+
+// typeFlag registers --type; when says when it counts, and is empty for always.
+func typeFlag(c *cobra.Command, typ *string, preset, when string) {
+	c.Flags().StringVar(typ, "type", preset, "`TYPE` of the key"+when+": "+keyTypeWords)
+	_ = c.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(keyTypes, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func parseKeyType(name string) (keystore.KeyType, error) {
+	typ, err := keystore.ParseKeyType(name)
+	if err != nil {
+		return typ, usagef("invalid argument %q for --type: it is %s", name, keyTypeWords)
+	}
+	return typ, nil
+}
 
 func (a *app) keyGenerate() *cobra.Command {
 	var name string
@@ -60,9 +76,9 @@ func (a *app) keyGenerate() *cobra.Command {
 		Args:              takes("ALIAS"),
 		ValidArgsFunction: completes(),
 		RunE: a.does(func(ctx context.Context, args []string) error {
-			typ, err := keystore.ParseKeyType(name)
+			typ, err := parseKeyType(name)
 			if err != nil {
-				return usagef("invalid argument %q for --type: it is one of %v", name, keyTypes)
+				return err
 			}
 			return a.withKeys(ctx, func(keys *keystore.Store) error {
 				made, err := keys.Generate(ctx, args[0], typ)
@@ -74,8 +90,7 @@ func (a *app) keyGenerate() *cobra.Command {
 			})
 		}),
 	}
-	c.Flags().StringVar(&name, "type", "rsa2048", "rsa2048, rsa3072, rsa4096, p256 or p384")
-	_ = c.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(keyTypes, cobra.ShellCompDirectiveNoFileComp))
+	typeFlag(c, &name, "rsa2048", "")
 	return c
 }
 

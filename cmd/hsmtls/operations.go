@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,6 +22,8 @@ import (
 // flags, check, observe, start, and enter for what start cannot know.
 type operations struct {
 	app *app
+
+	refresh time.Duration // of --refresh, 0 for only with SIGHUP
 
 	adminAddress string // of --admin, empty for none
 	admin        *admin // behind it
@@ -63,11 +66,15 @@ type running struct {
 // flags registers the flags that all these commands have.
 func (o *operations) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.adminAddress, "admin", "", "loopback `ADDR`, or unix:PATH, that answers /healthz, /status and /metrics")
+	c.Flags().DurationVar(&o.refresh, "refresh", refreshTime, "`TIME` between two looks at the token, such as 30s; 0 for SIGHUP alone")
 	o.auditFlag(c)
 }
 
 // check looks at the flags before a token is opened.
 func (o *operations) check() error {
+	if o.refresh < 0 {
+		return usagef("invalid argument %v for --refresh: it is a time, or 0", o.refresh)
+	}
 	if err := o.prepareAdmin(); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -63,19 +64,13 @@ JSON: pos_id, out (the folder), alias (empty without --alias), certificate
 			"    --pos-id till-3 --code 8QW1YS1D --out till-3\n" +
 			"  hsmtls pair --link 'https://192.0.2.7:8443/#name=t-0042.terminals.example&root=sha256:9f86...' \\\n" +
 			"    --pos-id till-3 --code 8QW1YS1D --out till-3 --alias till",
-		Args: func(c *cobra.Command, args []string) error {
-			if c.Flags().Changed("link") {
-				return takes()(c, args)
-			}
-			return takes("URL")(c, args)
-		},
-		ValidArgsFunction: completes(),
+		Args: takesURLOrLink, ValidArgsFunction: completes(),
 		RunE: a.does(func(ctx context.Context, args []string) error {
 			return a.pair(ctx, strings.Join(args, ""), r)
 		}),
 	}
 	f := c.Flags()
-	f.StringVar(&r.link, "link", "", "`LINK` in the QR code on the terminal's screen, in place of URL, --name and --root")
+	linkFlag(c, &r.link, "URL, --name and --root")
 	f.StringVar(&r.root, "root", "", "`FILE` with the root of the terminal, or its fingerprint")
 	f.StringVar(&r.name, "name", "", "device `NAME` that the terminal has to prove; the host of URL if missing")
 	f.StringVar(&r.posID, "pos-id", "", "`ID` of this POS, unique at the terminal")
@@ -83,13 +78,12 @@ JSON: pos_id, out (the folder), alias (empty without --alias), certificate
 	f.BoolVar(&r.csr, "csr", false, "make the key here and ask for its certificate alone")
 	f.StringVar(&r.alias, "alias", "", "`ALIAS` for the certificate on the token, if the key is to be there")
 	f.StringVar(&r.key, "key", "", "`KEYALIAS` of the key on the token; that of --alias if missing")
-	f.StringVar(&r.typ, "type", "p256", "type of the key if it is made on the token: rsa2048, rsa3072, rsa4096, p256 or p384")
+	typeFlag(c, &r.typ, "p256", " if it is made on the token")
 	f.StringVar(&r.out, "out", "", "`DIR` for the key and the certificates")
 	mustHave(c, "pos-id", "code", "out")
 	c.MarkFlagsOneRequired("link", "root")
 	c.MarkFlagsMutuallyExclusive("csr", "alias")
 	_ = c.MarkFlagDirname("out")
-	_ = c.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(keyTypes, cobra.ShellCompDirectiveNoFileComp))
 	c.AddCommand(a.pairRenew())
 	c.SetUsageTemplate(new(cobra.Command).UsageTemplate()) // it does something and leads to another
 	return c
@@ -139,31 +133,48 @@ func (a *app) paired(verb string, b *pairing.Bundle, at posPlace) error {
 		verb, cell(v.POSID), date(b.Expires()), cell(v.Out))
 }
 
-// pairClient knows the terminal from flags, or from the QR code. What both say is
-// said once too often.
-func (a *app) pairClient(url string, r pairRequest) (*pairing.Client, error) {
-	c := &pairing.Client{URL: url}
-	if r.link != "" {
-		var err error
-		if c, err = pairing.ParseLink(r.link); err != nil {
-			return nil, usagef("invalid argument %q for --link: %w", r.link, err)
-		}
+// linkFlag registers --link, which is given instead of others.
+func linkFlag(c *cobra.Command, link *string, instead string) {
+	c.Flags().StringVar(link, "link", "", "`LINK` in the QR code on the terminal's screen, in place of "+instead)
+}
+
+func takesURLOrLink(c *cobra.Command, args []string) error {
+	if c.Flags().Changed("link") {
+		return takes()(c, args)
 	}
+	return takes("URL")(c, args)
+}
+
+// clientOf knows where the terminal is from flags, or from the QR code. What both say is
+// said once too often. Only a link has the root in it.
+func clientOf(url, link, name string) (*pairing.Client, error) {
+	if link == "" {
+		return &pairing.Client{URL: url, Name: name}, nil
+	}
+	c, err := pairing.ParseLink(link)
 	switch {
-	case c.Name != "" && r.name != "":
+	case err != nil:
+		return nil, usagef("invalid argument %q for --link: %w", link, err)
+	case c.Name != "" && name != "":
 		return nil, usagef("--name is in the link already")
+	}
+	c.Name = cmp.Or(c.Name, name)
+	return c, nil
+}
+
+// pairClient also knows the root.
+func (a *app) pairClient(url string, r pairRequest) (*pairing.Client, error) {
+	c, err := clientOf(url, r.link, r.name)
+	switch {
+	case err != nil:
+		return nil, err
 	case !c.Root.IsZero() && r.root != "":
 		return nil, usagef("--root is in the link already")
-	case r.name != "":
-		c.Name = r.name
-	}
-	if !c.Root.IsZero() {
+	case !c.Root.IsZero():
 		return c, nil
-	}
-	if r.root == "" {
+	case r.root == "":
 		return nil, usagef("--root is missing, and is not in the link either")
 	}
-	var err error
 	c.Root, err = a.readPairingRoot(r.root)
 	return c, err
 }
@@ -191,7 +202,7 @@ func (a *app) pairRequest(r pairRequest) (pairing.Request, error) {
 	}
 	code, err := pairing.ParseCode(r.code)
 	if err != nil {
-		return pairing.Request{}, usagef("invalid argument for --code: %w", err)
+		return pairing.Request{}, usagef("invalid argument for --code: %s", sentence(err)) // a code that was tried is another matter
 	}
 	var key crypto.Signer
 	if r.csr {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,20 +20,23 @@ import (
 
 // A posRenewal is the flags of pair renew.
 type posRenewal struct {
-	url, name, out, alias string
-	newKey                bool
-	within                time.Duration
+	url, link, name, out, alias string
+	newKey                      bool
+	within                      time.Duration
 }
 
 func (a *app) pairRenew() *cobra.Command {
 	var r posRenewal
 	c := &cobra.Command{
-		Use:   "renew URL",
+		Use:   "renew {URL | --link LINK}",
 		Short: "get another certificate with the present one, before that expires",
 		Long: `renew connects to a terminal as the POS that pair has left in the folder of --out, asks
 for another certificate, and puts it in the place of the present one. No code is needed.
 The terminal accepts both until the new one has been used. If anything fails, the old
 files stay; should the power fail in the middle, renew can be called again.
+
+LINK is what pair was given. Its address and name are used; the root stays the one in the
+folder, so that another root takes another code.
 
 The key stays the same, unless --new-key makes another here. With --alias it is the one on
 the token that ALIAS has, and the certificate there is replaced too.
@@ -43,9 +47,9 @@ that renew can be run every day. The advice is 30 days: --within 720h.
 JSON: pos_id, out, alias (empty without --alias), certificate
 ` + certificateHelp + ".",
 		Example: "  hsmtls pair renew https://192.0.2.7:8443 --name t-0042.terminals.example --out till-3",
-		Args:    takes("URL"), ValidArgsFunction: completes(),
+		Args:    takesURLOrLink, ValidArgsFunction: completes(),
 		RunE: a.does(func(ctx context.Context, args []string) error {
-			r.url = args[0]
+			r.url = strings.Join(args, "")
 			if r.within < 0 {
 				return usagef("invalid argument %v for --within: it is a time", r.within)
 			}
@@ -56,6 +60,7 @@ JSON: pos_id, out, alias (empty without --alias), certificate
 		}),
 	}
 	f := c.Flags()
+	linkFlag(c, &r.link, "URL and --name")
 	f.StringVar(&r.name, "name", "", "device `NAME` that the terminal has to prove; the host of URL if missing")
 	f.StringVar(&r.out, "out", "", "`DIR` that pair has filled")
 	f.StringVar(&r.alias, "alias", "", "`ALIAS` of the certificate on the token, if the key is there")
@@ -69,6 +74,10 @@ JSON: pos_id, out, alias (empty without --alias), certificate
 
 // renewPOS has keys if the key of the POS is on a token.
 func (a *app) renewPOS(ctx context.Context, keys *keystore.Store, r posRenewal) error {
+	client, err := clientOf(r.url, r.link, r.name)
+	if err != nil {
+		return err
+	}
 	bundle, err := presentBundle(ctx, keys, r)
 	if err != nil {
 		return err
@@ -77,8 +86,7 @@ func (a *app) renewPOS(ctx context.Context, keys *keystore.Store, r posRenewal) 
 	if r.within > 0 && time.Now().Add(r.within).Before(bundle.Expires()) {
 		return a.paired("still paired as", bundle, place)
 	}
-	root, err := pairing.RootOf(bundle.Root)
-	if err != nil {
+	if client.Root, err = pairing.RootOf(bundle.Root); err != nil {
 		return err
 	}
 	var key crypto.Signer // nil is the present one
@@ -87,9 +95,11 @@ func (a *app) renewPOS(ctx context.Context, keys *keystore.Store, r posRenewal) 
 			return err
 		}
 	}
-	client := &pairing.Client{URL: r.url, Root: root, Name: r.name}
 	renewed, err := client.Renew(ctx, bundle, key)
-	if err != nil {
+	switch {
+	case isRemoteAlert(err):
+		return fmt.Errorf("%w: %w", errNotLetIn, err)
+	case err != nil:
 		return err
 	}
 	if keys != nil {
@@ -103,7 +113,12 @@ func (a *app) renewPOS(ctx context.Context, keys *keystore.Store, r posRenewal) 
 	return a.paired("renewed as", renewed, place)
 }
 
-var errKeyElsewhere = errors.New("private key is not there; --alias ALIAS names it if it is on a token")
+var (
+	// errNotLetIn is a handshake that the terminal has ended.
+	errNotLetIn = errors.New("terminal does not let this POS in")
+
+	errKeyElsewhere = errors.New("private key is not there; --alias ALIAS names it if it is on a token")
+)
 
 // presentBundle reads what the POS has. What the token has prevails over files.
 func presentBundle(ctx context.Context, keys *keystore.Store, r posRenewal) (*pairing.Bundle, error) {

@@ -18,9 +18,9 @@ import (
 // there is found out before the code is spent.
 func (a *app) pairOnToken(ctx context.Context, keys *keystore.Store, client *pairing.Client, request pairing.Request, r pairRequest) error {
 	keyAlias := cmp.Or(r.key, r.alias)
-	typ, err := keystore.ParseKeyType(r.typ)
+	typ, err := parseKeyType(r.typ)
 	if err != nil {
-		return usagef("invalid argument %q for --type: it is one of %v", r.typ, keyTypes)
+		return err
 	}
 	key, err := keyOrNew(ctx, keys, keyAlias, typ)
 	if err != nil {

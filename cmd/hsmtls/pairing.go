@@ -219,6 +219,8 @@ func isDate(err error) bool {
 }
 
 var (
+	// errMissingCA is the pairing CA that --pairing-ca names, on a token without it.
+	errMissingCA = errors.New("pairing CA is missing")
 	// errNoAuthority is a certificate that cannot issue others.
 	errNoAuthority = errors.New("not the certificate of a pairing CA")
 	// errNoCA is a token with nothing that could vouch for a POS.
@@ -228,7 +230,10 @@ var (
 // issuer returns the pairing CA with an alias.
 func issuer(ctx context.Context, keys *keystore.Store, alias string, named []*x509.Certificate) (*pairing.Issuer, error) {
 	i, err := keys.Identity(ctx, alias)
-	if err != nil {
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return nil, fmt.Errorf("%w: %w", errMissingCA, err)
+	case err != nil:
 		return nil, err
 	}
 	if !i.Chain[0].IsCA {

@@ -35,7 +35,7 @@ type newAuthority struct {
 func (a *app) pairingInit() *cobra.Command {
 	var n newAuthority
 	c := &cobra.Command{
-		Use:   "init ALIAS",
+		Use:   "init ALIAS --key KEYALIAS {--self | --csr FILE | --chain FILE}",
 		Short: "make the CA that vouches for POS",
 		Long: `init makes the pairing CA, which signs the certificates of POS. Its key is made inside
 the token, unless KEYALIAS is there already. The CA gets its own certificate in one of
@@ -67,8 +67,8 @@ JSON: with --csr alias, pem; otherwise
 	}
 	f := c.Flags()
 	f.StringVar(&n.key, "key", "", "`KEYALIAS` of the CA's key")
-	f.StringVar(&n.typ, "type", "p256", "type of the key if it is made: rsa2048, rsa3072, rsa4096, p256 or p384")
-	f.StringVar(&n.subject, "subject", "CN=POS pairing CA", "subject of the CA, such as `CN=t-0042 pairing,O=Acquirer`")
+	typeFlag(c, &n.typ, "p256", " if it is made")
+	f.StringVar(&n.subject, "subject", "CN=POS pairing CA", "`SUBJECT` of the CA, such as CN=t-0042 pairing,O=Acquirer")
 	f.StringVar(&n.csr, "csr", "", "`FILE` to write a certificate request to; \"-\" is standard output")
 	f.StringVar(&n.chain, "chain", "", "`FILE` with the answer: the CA's certificate, then its issuers")
 	f.BoolVar(&n.self, "self", false, "make a root of its own for this CA")
@@ -76,14 +76,13 @@ JSON: with --csr alias, pem; otherwise
 	c.MarkFlagsMutuallyExclusive("csr", "self", "chain")
 	c.MarkFlagsMutuallyExclusive("chain", "subject")
 	c.MarkFlagsMutuallyExclusive("chain", "type")
-	_ = c.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(keyTypes, cobra.ShellCompDirectiveNoFileComp))
 	mustHave(c, "key")
 	return c
 }
 
 func (n *newAuthority) parse() (err error) {
-	if n.keyType, err = keystore.ParseKeyType(n.typ); err != nil {
-		return usagef("invalid argument %q for --type: it is one of %v", n.typ, keyTypes)
+	if n.keyType, err = parseKeyType(n.typ); err != nil {
+		return err
 	}
 	if n.name, err = parseSubject(n.subject); err != nil {
 		return usagef("invalid argument %q for --subject: %w", n.subject, err)

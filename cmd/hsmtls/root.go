@@ -94,8 +94,10 @@ Provisioning a terminal, from a blank token to the first connection:
   hsmtls trust inject host host.pem
   hsmtls dial host.acquirer.example:8443 --alias terminal_pub
 
-A PIN is never an argument. It comes from a file that only its owner can read,
-or is asked for on the terminal.
+A PIN is never an argument. It comes from a file that only its owner can read, or is
+asked for on the terminal. Those of a new token are what you write to pin and so-pin.
+
+If something does not work, hsmtls doctor says what is missing and what mends it.
 
 Exit status: 0 done, 1 refused or failed, 2 not understood, 3 the token does not accept
 the PIN of a service (serve, terminal, tunnel), which must not be started again by itself.`

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
 	"github.com/hsmtls/hsmtls-go/est"
@@ -51,6 +52,20 @@ func TestCommandsExplainThemselves(t *testing.T) {
 	}
 }
 
+// TestFlagsExplainThemselves has each flag call its value by a word of its own, and
+// not by the type it has in Go.
+func TestFlagsExplainThemselves(t *testing.T) {
+	t.Parallel()
+	for _, c := range commands(new(app).root()) {
+		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			value, usage := pflag.UnquoteUsage(f)
+			require.NotEmpty(t, usage, "%s --%s", c.CommandPath(), f.Name)
+			require.Equal(t, strings.ToUpper(value), value, "%s --%s", c.CommandPath(), f.Name)
+		})
+		require.NotContains(t, c.LocalFlags().FlagUsages(), "[])", c.CommandPath())
+	}
+}
+
 // TestGlobalFlagsHaveVariables holds that every global flag can be set in the
 // environment, and says so.
 func TestGlobalFlagsHaveVariables(t *testing.T) {
@@ -82,13 +97,13 @@ func TestHints(t *testing.T) {
 	for _, err := range []error{
 		hsm.ErrPIN, hsm.ErrNoPIN, hsm.ErrPINFile, hsm.ErrPINLocked, hsm.ErrPINFinalTry, hsm.ErrNotFound, hsm.ErrAmbiguous,
 		hsm.ErrNotInitialized, hsm.ErrInitialized, hsm.ErrBusy, hsm.ErrNoCgo,
-		keystore.ErrNotFound, keystore.ErrExists, keystore.ErrAmbiguous, keystore.ErrMismatch, keystore.ErrExtractable, keystore.ErrInUse, keystore.ErrChain,
+		keystore.ErrNotFound, keystore.ErrExists, keystore.ErrAmbiguous, keystore.ErrMismatch, keystore.ErrExtractable, keystore.ErrInUse, keystore.ErrChain, keystore.ErrWeak,
 		truststore.ErrNotFound, truststore.ErrExists, truststore.ErrNoAnchors, truststore.ErrEmpty, truststore.ErrUntrusted, truststore.ErrUnrelated,
 		keystore.ErrIssuer, keystore.ErrNotLater, keystore.ErrWider, est.ErrIncomplete, errPasswordFile,
 		&est.PendingError{}, &est.StatusError{Code: 401}, &est.StatusError{Code: 500},
 		&truststore.RuleError{}, x509.UnknownAuthorityError{}, x509.HostnameError{Certificate: new(x509.Certificate)}, x509.CertificateInvalidError{},
 		hsmtls.ErrNotMutual, hsmtls.ErrNoServerName, hsmtls.ErrHandshakeTimeout,
-		pairing.ErrCode, pairing.ErrBusy, pairing.ErrRoot, pairing.ErrUnknown, pairing.ErrIssuer, errNoAuthority, errRootless,
+		pairing.ErrCode, pairing.ErrBusy, pairing.ErrNotPaired, pairing.ErrRoot, pairing.ErrUnknown, pairing.ErrIssuer, errNoAuthority, errMissingCA, errRootless, errNoCRL, errNotLetIn,
 		&net.OpError{Op: "remote error", Err: errors.New("alert")},
 	} {
 		hint := hintFor(fmt.Errorf("about: %w", err))

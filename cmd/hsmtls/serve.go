@@ -31,7 +31,6 @@ type serveRun struct {
 	address    string
 	alias      string
 	http       bool
-	refresh    time.Duration
 }
 
 func (a *app) serveCommand() *cobra.Command {
@@ -64,7 +63,6 @@ address, and subject, error, method and path where there are some.`,
 		}),
 	}
 	c.Flags().StringVar(&r.alias, "alias", "", "`ALIAS` of the certificate to present")
-	c.Flags().DurationVar(&r.refresh, "refresh", refreshTime, "`TIME` between two looks at the token, such as 30s; 0 for SIGHUP alone")
 	c.Flags().BoolVar(&echo, "echo", false, "send back what comes (default)")
 	c.Flags().BoolVar(&r.http, "http", false, "answer HTTP requests")
 	r.operations.flags(c)
@@ -76,9 +74,6 @@ address, and subject, error, method and path where there are some.`,
 func (r *serveRun) check() error {
 	if _, _, err := net.SplitHostPort(r.address); err != nil {
 		return usagef("invalid argument %q for ADDR: %w", r.address, err)
-	}
-	if r.refresh < 0 {
-		return usagef("invalid argument %v for --refresh: it is a time, or 0", r.refresh)
 	}
 	return r.operations.check()
 }
@@ -93,20 +88,19 @@ func (r *serveRun) run(ctx context.Context, tok *hsm.Token, trust *truststore.St
 		return err
 	}
 	s := &server{app: r.app, http: r.http, open: make(map[net.Conn]struct{})}
-	stop, err := r.operations.start(ctx, running{
+	run := running{
 		command: "serve", alias: r.alias, token: tok, keys: keys, trust: trust, provider: p, open: s.count,
 		say: func(address string) { s.say(event{Event: "admin", Address: address}) },
-	})
+	}
+	stop, err := r.operations.start(ctx, run)
 	if err != nil {
 		ln.Close()
 		return err
 	}
 	defer stop()
-	f := &follower{
-		keys: keys, trust: trust, provider: p, every: r.refresh, enter: r.operations.enter, audit: r.operations.audit,
-		read:   func() { s.say(event{Event: "refreshed"}) },
-		failed: func(err error) { r.app.warn("token cannot be read again: %v", err) },
-	}
+	f := r.operations.follower(run)
+	f.read = func() { s.say(event{Event: "refreshed"}) }
+	f.failed = func(err error) { r.app.warn("%s: %v", unread, err) }
 	defer f.start(ctx)()
 	s.say(event{Event: "listening", Address: ln.Addr().String()})
 	r.operations.enter(ready)

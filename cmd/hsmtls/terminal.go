@@ -10,11 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"os/signal"
 	"sync"
-	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +26,6 @@ type terminalRun struct {
 	operations               operations
 	listen, alias, authority string
 	screen, journal          string
-	refresh                  time.Duration
 }
 
 func (a *app) terminalCommand() *cobra.Command {
@@ -86,7 +81,6 @@ expires, pos_id, error, method and path where there are some.`,
 	f.StringVar(&r.authority, "pairing-ca", "", "`ALIAS` of the pairing CA, see hsmtls pairing init")
 	f.StringVar(&r.screen, "screen", "127.0.0.1:0", "loopback `ADDR` of the operator's page, or none")
 	f.StringVar(&r.journal, "journal", "", "`FILE` to remember deliveries in across a restart, or none")
-	f.DurationVar(&r.refresh, "refresh", refreshTime, "`TIME` between two looks at the token, such as 30s; 0 for SIGHUP alone")
 	r.operations.flags(c)
 	mustHave(c, "listen", "alias", "pairing-ca")
 	_ = c.MarkFlagFilename("journal")
@@ -97,18 +91,10 @@ func (r *terminalRun) check() error {
 	if _, _, err := net.SplitHostPort(r.listen); err != nil {
 		return usagef("invalid argument %q for --listen: %w", r.listen, err)
 	}
-	if r.refresh < 0 {
-		return usagef("invalid argument %v for --refresh: it is a time, or 0", r.refresh)
-	}
-	if r.screen == noScreen {
-		return r.operations.check()
-	}
-	host, _, err := net.SplitHostPort(r.screen)
-	if err != nil {
-		return usagef("invalid argument %q for --screen: %w", r.screen, err)
-	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return usagef("invalid argument %q for --screen: it must be an address of this machine alone, such as 127.0.0.1:0", r.screen)
+	if r.screen != noScreen {
+		if _, err := parseLoopback("screen", r.screen); err != nil {
+			return err
+		}
 	}
 	return r.operations.check()
 }
@@ -130,7 +116,7 @@ func (a *app) terminal(ctx context.Context, r *terminalRun, tok *hsm.Token, trus
 		return err
 	}
 	o := &operator{
-		app: a, keys: keys, trust: trust, enter: r.operations.enter, audit: r.operations.audit, dialogue: isTerminal(a.stdin),
+		app: a, keys: keys, dialogue: isTerminal(a.stdin),
 		presented: own.Chain[0], warned: make(map[string]bool),
 	}
 	o.terminal = &pairing.Terminal{
@@ -140,7 +126,7 @@ func (a *app) terminal(ctx context.Context, r *terminalRun, tok *hsm.Token, trus
 		Provider: &hsmtls.Provider{Keys: keys, Trust: trust, Logger: o.log()},
 		Alias:    r.alias,
 		Journal:  r.journal,
-		Logger:   o.audit.alsoPairing(o.log()),
+		Logger:   r.operations.audit.alsoPairing(o.log()),
 	}
 	if chain, ok := complete(own.Chain, named); ok {
 		o.terminal.Root = chain[len(chain)-1]
@@ -150,14 +136,19 @@ func (a *app) terminal(ctx context.Context, r *terminalRun, tok *hsm.Token, trus
 	r.operations.observe(o.terminal.Provider)
 	defer o.terminal.Close()
 	o.warnOfExpiry()
-	stop, err := r.operations.start(ctx, running{
+	run := running{
 		command: "terminal", alias: r.alias, token: tok, keys: keys, trust: trust, provider: o.terminal.Provider, terminal: o.terminal,
 		say: func(address string) { o.say(terminalEvent{Event: "admin", Address: address}) },
-	})
+	}
+	stop, err := r.operations.start(ctx, run)
 	if err != nil {
 		return err
 	}
 	defer stop()
+	o.follower = r.operations.follower(run)
+	o.follower.served, o.follower.deaf = o, o.dialogue // or the window of a person that closes would not end it
+	o.follower.read = func() { o.say(terminalEvent{Event: "refreshed"}) }
+	o.follower.failed = func(err error) { a.warn("%s: %v", unread, err) }
 	return o.serve(ctx, r)
 }
 
@@ -180,11 +171,6 @@ func (o *operator) serve(ctx context.Context, r *terminalRun) error {
 	if err != nil {
 		return err
 	}
-	asked := make(chan os.Signal, 1)
-	if !o.dialogue { // or the window of a person that closes would not end it
-		signal.Notify(asked, syscall.SIGHUP)
-		defer signal.Stop(asked)
-	}
 	page, err := o.openScreen(ctx, r.screen)
 	if err != nil {
 		ln.Close()
@@ -192,13 +178,13 @@ func (o *operator) serve(ctx context.Context, r *terminalRun) error {
 	}
 	var working sync.WaitGroup
 	defer working.Wait()
+	defer o.follower.start(ctx)()
 	defer cancel()
 	working.Go(func() { page(ctx) })
-	working.Go(func() { o.keepFresh(ctx, r.refresh, asked) })
 	working.Go(func() { o.follow(ctx) })
 	working.Go(func() { o.listen(ctx, cancel) })
 	o.say(terminalEvent{Event: "listening", Address: ln.Addr().String()})
-	o.enter(ready)
+	r.operations.enter(ready)
 	return o.terminal.Serve(ctx, ln)
 }
 

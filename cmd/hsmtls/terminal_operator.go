@@ -18,7 +18,6 @@ import (
 
 	"github.com/hsmtls/hsmtls-go/keystore"
 	"github.com/hsmtls/hsmtls-go/pairing"
-	"github.com/hsmtls/hsmtls-go/truststore"
 )
 
 // An operator is the person at a terminal that is running: standard input and
@@ -26,17 +25,15 @@ import (
 type operator struct {
 	app      *app
 	keys     *keystore.Store
-	trust    *truststore.Store
 	terminal *pairing.Terminal
-	enter    func(stage)
-	audit    *auditLog // nil for none
-	dialogue bool      // with a person, not with a program
+	follower *follower
+	dialogue bool // with a person, not with a program
 
 	saying sync.Mutex
 
-	freshening sync.Mutex        // guards what follows
-	presented  *x509.Certificate // the terminal's own
-	warned     map[string]bool   // by DER: said to expire soon
+	// For the follower alone, once there is one.
+	presented *x509.Certificate // the terminal's own
+	warned    map[string]bool   // by DER: said to expire soon
 }
 
 func isTerminal(f any) bool {
@@ -202,7 +199,7 @@ func (o *operator) obey(ctx context.Context, line string, quit func()) {
 			o.complain(fmt.Errorf("%w: %q", err, id))
 		}
 	case "refresh":
-		o.refreshNow(ctx)
+		o.follower.now(ctx)
 	case "quit":
 		quit()
 	default:

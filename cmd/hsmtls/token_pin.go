@@ -40,12 +40,13 @@ present PIN of the security officer.
 	return c
 }
 
-// mustHave marks flags as required.
+// mustHave marks flags as required, in their help too.
 func mustHave(c *cobra.Command, flags ...string) {
 	for _, name := range flags {
 		if err := c.MarkFlagRequired(name); err != nil {
 			panic(err) // a flag that the command has not
 		}
+		c.Flags().Lookup(name).Usage += " (required)"
 	}
 }
 

@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -71,7 +70,7 @@ signatures, outages, last_outage.`,
 		ValidArgsFunction: completes(),
 		RunE: a.does(func(ctx context.Context, _ []string) error {
 			if every < time.Second {
-				return &usageError{errors.New("--every is at least 1s")}
+				return usagef("invalid argument %v for --every: it is at least 1s", every)
 			}
 			return a.withToken(ctx, func(tok *hsm.Token) error {
 				if alias != "" {
@@ -83,8 +82,8 @@ signatures, outages, last_outage.`,
 			})
 		}),
 	}
-	c.Flags().StringVar(&alias, "key", "", "key alias to prove with a signature at each check")
-	c.Flags().DurationVar(&every, "every", hsm.CheckInterval, "time between checks; the token is asked once in 15s at most")
+	c.Flags().StringVar(&alias, "key", "", "`KEYALIAS` of a key to prove with a signature at each check")
+	c.Flags().DurationVar(&every, "every", hsm.CheckInterval, "`TIME` between checks; the token is asked once in 15s at most")
 	return c
 }
 

@@ -93,7 +93,7 @@ func printEntries(w io.Writer, all []entry) {
 func (a *app) trustInject() *cobra.Command {
 	var issuers, from, endorsement string
 	c := &cobra.Command{
-		Use:   "inject ALIAS CERT.pem | inject --from DIR",
+		Use:   "inject {ALIAS CERT.pem | --from DIR}",
 		Short: "trust a certificate that the acquirer or the vendor has signed",
 		Long: `inject makes a certificate a trusted entry: that of a server, of a client, or of a CA
 whose servers and clients are then trusted. It is written only if a root named by

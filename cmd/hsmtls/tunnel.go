@@ -124,30 +124,28 @@ func (t *tunnelRun) serve(ctx context.Context, tok *hsm.Token) error {
 		return err
 	}
 	t.operations.audit.nameRefused(t.cfg.Provider)
-	stop, err := t.operations.start(ctx, running{
+	run := running{
 		command: "tunnel " + t.cfg.Mode.String(), alias: t.cfg.Alias,
 		token: tok, keys: t.keys, trust: t.trust, provider: t.cfg.Provider, tunnel: tun.Status,
 		say: func(address string) { t.say("admin", address) },
-	})
+	}
+	stop, err := t.operations.start(ctx, run)
 	if err != nil {
 		tun.Close()
 		return err
 	}
 	defer stop()
-	defer t.follower().start(context.WithoutCancel(ctx))() // also while connections drain
+	defer t.follower(run).start(context.WithoutCancel(ctx))() // also while connections drain
 	t.listening(tun)
 	t.operations.enter(ready)
 	return tun.Serve(ctx)
 }
 
-func (t *tunnelRun) follower() *follower {
-	return &follower{
-		keys: t.keys, trust: t.trust, provider: t.cfg.Provider, every: t.refresh, enter: t.operations.enter, audit: t.operations.audit,
-		read: func() { t.cfg.Logger.Info("token read again") },
-		failed: func(err error) {
-			t.cfg.Logger.Warn("token cannot be read again, what could not be read stays as it was", slog.Any("error", err))
-		},
-	}
+func (t *tunnelRun) follower(r running) *follower {
+	f := t.operations.follower(r)
+	f.read = func() { t.cfg.Logger.Info("token read again") }
+	f.failed = func(err error) { t.cfg.Logger.Warn(unread, slog.Any("error", err)) }
+	return f
 }
 
 // listening says so. It is the result of the command.

@@ -25,7 +25,6 @@ type tunnelRun struct {
 	cfg        tunnel.Config
 
 	spki, posIDs               []string
-	refresh                    time.Duration
 	handshakeTimeout, lifetime time.Duration
 	idle, drain                time.Duration
 
@@ -50,7 +49,6 @@ func (t *tunnelRun) flags(c *cobra.Command, peers string) {
 	f.DurationVar(&t.idle, "idle-timeout", time.Hour, "end connections on which nothing moves for this `TIME`; 0 for never")
 	f.DurationVar(&t.lifetime, "max-conn-lifetime", 24*time.Hour, "end connections after this `TIME`")
 	f.DurationVar(&t.drain, "drain-timeout", 30*time.Second, "`TIME` that connections may take to finish; 0 for none")
-	f.DurationVar(&t.refresh, "refresh", refreshTime, "`TIME` between two looks at the token, such as 30s; 0 for SIGHUP alone")
 	t.operations.flags(c)
 	mustHave(c, "listen", "target", "alias")
 }
@@ -58,7 +56,7 @@ func (t *tunnelRun) flags(c *cobra.Command, peers string) {
 // settle turns flags into the configuration. Where a flag says 0, it means none; where
 // the configuration does, its default.
 func (t *tunnelRun) settle() error {
-	for flag, d := range map[string]time.Duration{"refresh": t.refresh, "idle-timeout": t.idle, "drain-timeout": t.drain} {
+	for flag, d := range map[string]time.Duration{"idle-timeout": t.idle, "drain-timeout": t.drain} {
 		if d < 0 {
 			return usagef("invalid argument %v for --%s: it is a time, or 0", d, flag)
 		}
@@ -95,7 +93,7 @@ func (t *tunnelRun) rules() error {
 	}
 	for _, id := range t.posIDs {
 		if err := pairing.CheckPOSID(id); err != nil {
-			return usagef("invalid argument %q for --allow-pos-id: %w", id, err)
+			return usagef("invalid argument %q for --allow-pos-id: %s", id, sentence(err))
 		}
 	}
 	if len(t.posIDs) > 0 {

@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -89,17 +90,23 @@ func key(t *testing.T) *ecdsa.PrivateKey {
 	return k
 }
 
-// newTerminal is served on the loopback interface.
-func newTerminal(t *testing.T) *pairing.Terminal {
+// newIssuer is the pairing CA with this key.
+func newIssuer(t *testing.T, caKey crypto.Signer) *pairing.Issuer {
 	t.Helper()
-	rootKey, caKey, now := key(t), key(t), time.Now()
+	rootKey, now := key(t), time.Now()
 	root, err := pairing.NewLocalRoot(rootKey, pkix.Name{CommonName: "root"}, now)
 	require.NoError(t, err)
 	ca, err := pairing.NewLocalAuthority(root, rootKey, caKey.Public(), pkix.Name{CommonName: "CA"}, now)
 	require.NoError(t, err)
+	return &pairing.Issuer{Key: caKey, Chain: []*x509.Certificate{ca, root}}
+}
+
+// newTerminal is served on the loopback interface.
+func newTerminal(t *testing.T) *pairing.Terminal {
+	t.Helper()
 	vendor, registry := testpki.NewRoot("vendor"), new(list)
 	terminal := &pairing.Terminal{
-		Issuer:   &pairing.Issuer{Key: caKey, Chain: []*x509.Certificate{ca, root}},
+		Issuer:   newIssuer(t, key(t)),
 		Registry: registry, Root: vendor.Certificate, Alias: "terminal_pub",
 		Provider: &hsmtls.Provider{Keys: keys{vendor.Server("1234.terminal.test")}, Trust: registry},
 	}

@@ -7,7 +7,6 @@ package screen_test
 
 import (
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"io"
 	"net/http"
 	"testing"
@@ -31,7 +30,9 @@ func newTokenTerminal(t *testing.T, now func() time.Time) *pairing.Terminal {
 	vendor, tok := testpki.NewRoot("vendor"), hsmtest.Token(t)
 	keys := keystore.New(tok)
 	inject(t, keys, vendor)
-	issuer := newTokenIssuer(t, keys)
+	caKey, err := keys.Generate(t.Context(), "pairing CA", keystore.P256)
+	require.NoError(t, err)
+	issuer := newIssuer(t, caKey)
 	trust := openTrust(t, tok, vendor.Certificate, issuer.Chain[1])
 	terminal := &pairing.Terminal{
 		Issuer:   issuer,
@@ -50,19 +51,6 @@ func inject(t *testing.T, keys *keystore.Store, vendor *testpki.CA) {
 	require.NoError(t, err)
 	leaf := vendor.Issue(testpki.ServerTemplate("12345678.terminal.test"), key.Public())
 	require.NoError(t, keys.Inject(t.Context(), "terminal_pub", "terminal", append([]*x509.Certificate{leaf}, vendor.Chain()...)))
-}
-
-func newTokenIssuer(t *testing.T, keys *keystore.Store) *pairing.Issuer {
-	t.Helper()
-	rootKey, err := keys.Generate(t.Context(), "pairing root", keystore.P256)
-	require.NoError(t, err)
-	key, err := keys.Generate(t.Context(), "pairing CA", keystore.P256)
-	require.NoError(t, err)
-	root, err := pairing.NewLocalRoot(rootKey, pkix.Name{CommonName: "pairing root"}, time.Now())
-	require.NoError(t, err)
-	ca, err := pairing.NewLocalAuthority(root, rootKey, key.Public(), pkix.Name{CommonName: "pairing CA"}, time.Now())
-	require.NoError(t, err)
-	return &pairing.Issuer{Key: key, Chain: []*x509.Certificate{ca, root}}
 }
 
 func openTrust(t *testing.T, tok *hsm.Token, vendor, pos *x509.Certificate) *truststore.Store {
