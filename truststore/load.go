@@ -84,7 +84,7 @@ func (v *sieve) sort(f found, keys map[string]bool) {
 		v.reject(f, f.err)
 	case !f.marked:
 		v.reject(f, ErrMarked)
-	case f.Label == alias.TrustIssuerLabel(f.cert.Raw):
+	case alias.IsTrustIssuerLabel(f.Label) && f.Label == alias.TrustIssuerLabel(f.cert.Raw):
 		v.kept = append(v.kept, f.cert)
 	default:
 		if err := alias.Check(f.Label); err != nil {
