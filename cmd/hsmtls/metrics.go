@@ -129,7 +129,11 @@ func (m *metrics) Handshake(e hsmtls.HandshakeEvent) {
 }
 
 func (m *metrics) Signature(e hsmtls.SignatureEvent) {
-	m.signatures.WithLabelValues(label(e.Alias), signatureResult(e.Err)).Observe(e.Duration.Seconds())
+	alias := label(e.Alias)
+	for _, result := range signatureResults { // from the first signature on, for what is said at handshakeKinds
+		m.signatures.WithLabelValues(alias, result)
+	}
+	m.signatures.WithLabelValues(alias, signatureResult(e.Err)).Observe(e.Duration.Seconds())
 }
 
 // label makes foreign text fit for the value of a label.

@@ -82,6 +82,9 @@ var ruleWords = map[hsmtls.Rule]string{
 	hsmtls.RuleGODEBUG:              "godebug",
 }
 
+// otherRule is a rule without a word.
+const otherRule = "policy"
+
 // handshakeReason says in two words what became of a handshake.
 func handshakeReason(err error) (outcome, word string) {
 	if err == nil {
@@ -91,7 +94,7 @@ func handshakeReason(err error) (outcome, word string) {
 		if word, ok := ruleWords[policy.Rule]; ok {
 			return refused, word
 		}
-		return refused, "policy"
+		return refused, otherRule
 	}
 	for _, r := range handshakeReasons {
 		if r.fits(err) {
@@ -100,6 +103,9 @@ func handshakeReason(err error) (outcome, word string) {
 	}
 	panic("the last reason fits everything")
 }
+
+// signatureResults are all words of signatureResult.
+var signatureResults = []string{"ok", "timeout", "unavailable", "busy", "token", "canceled", "error"}
 
 // signatureResult says in a word what became of a signature.
 func signatureResult(err error) string {

@@ -44,11 +44,11 @@ func (m *metrics) readBuild() {
 func (m *metrics) readHandshakes(p *hsmtls.Provider) {
 	m.reads(func(emit emitter) {
 		counts, resumed := m.tally.handshakes()
-		for kind, n := range counts {
-			emit("hsmtls_handshakes_total", float64(n), kind.role, kind.outcome, kind.reason)
+		for _, kind := range handshakeKinds {
+			emit("hsmtls_handshakes_total", float64(counts[kind]), kind.role, kind.outcome, kind.reason)
 		}
-		for role, n := range resumed {
-			emit("hsmtls_resumptions_total", float64(n), role)
+		for _, role := range tlsRoles {
+			emit("hsmtls_resumptions_total", float64(resumed[role]), role)
 		}
 		a := p.AdmissionCounters()
 		emit("hsmtls_admission_holding_handshakes", float64(a.Holding))
@@ -91,9 +91,25 @@ func (m *metrics) readToken(tok *hsm.Token) {
 // vendorCode is the first of the values that PKCS#11 leaves to vendors.
 const vendorCode = 0x80000000
 
+// usualCodes are counted from the start, others from the first time on. A counter that
+// begins with its first event has not risen for Prometheus.
+var usualCodes = []uint{
+	0x05,  // CKR_GENERAL_ERROR
+	0x06,  // CKR_FUNCTION_FAILED
+	0x30,  // CKR_DEVICE_ERROR
+	0x32,  // CKR_DEVICE_REMOVED
+	0xb3,  // CKR_SESSION_HANDLE_INVALID
+	0xe0,  // CKR_TOKEN_NOT_PRESENT
+	0x101, // CKR_USER_NOT_LOGGED_IN
+	0x190, // CKR_CRYPTOKI_NOT_INITIALIZED
+}
+
 // codesByName adds up the codes that have no name of their own.
 func codesByName(errs map[uint]uint64) map[string]uint64 {
 	named := make(map[string]uint64)
+	for _, code := range usualCodes {
+		named[hsm.CodeName(code)] = 0
+	}
 	for code, n := range errs {
 		name := hsm.CodeName(code)
 		if code >= vendorCode {

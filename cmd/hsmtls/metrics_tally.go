@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"sync"
@@ -83,9 +84,34 @@ func (t *tally) unfinished() []unfinished {
 	return append([]unfinished{}, all...)
 }
 
+const (
+	serverRole = "server"
+	clientRole = "client"
+)
+
+var tlsRoles = []string{serverRole, clientRole}
+
 func roleOf(e hsmtls.HandshakeEvent) string {
 	if e.Server {
-		return "server"
+		return serverRole
 	}
-	return "client"
+	return clientRole
 }
+
+// handshakeKinds are all kinds there are, each once: a counter that begins with its first
+// event has not risen for Prometheus.
+var handshakeKinds = func() (all []handshakeKind) {
+	for _, role := range tlsRoles {
+		all = append(all, handshakeKind{role, completed, noReason}, handshakeKind{role, refused, otherRule})
+		for _, word := range ruleWords {
+			all = append(all, handshakeKind{role, refused, word})
+		}
+		for _, r := range handshakeReasons {
+			all = append(all, handshakeKind{role, r.outcome, r.word})
+		}
+	}
+	slices.SortFunc(all, func(a, b handshakeKind) int {
+		return cmp.Or(cmp.Compare(a.role, b.role), cmp.Compare(a.outcome, b.outcome), cmp.Compare(a.reason, b.reason))
+	})
+	return slices.Compact(all)
+}()

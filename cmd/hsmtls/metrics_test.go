@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -119,8 +120,36 @@ func TestRejectedReason(t *testing.T) {
 
 func TestCodesByName(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, map[string]uint64{"CKR_DEVICE_ERROR": 3, "vendor code": 5, "unknown code": 1},
-		codesByName(map[uint]uint64{0x30: 3, vendorCode + 1: 2, vendorCode + 2: 3, 0x7777: 1}))
+	named := codesByName(map[uint]uint64{0x30: 3, vendorCode + 1: 2, vendorCode + 2: 3, 0x7777: 1})
+	maps.DeleteFunc(named, func(_ string, n uint64) bool { return n == 0 })
+	require.Equal(t, map[string]uint64{"CKR_DEVICE_ERROR": 3, "vendor code": 5, "unknown code": 1}, named)
+}
+
+// TestCountersBeginAtZero: what a handshake, a signature or a call can come to is there
+// before it happens, and every kind of it once.
+func TestCountersBeginAtZero(t *testing.T) {
+	t.Parallel()
+	usual := codesByName(nil)
+	require.Len(t, usual, len(usualCodes))
+	require.Contains(t, usual, "CKR_DEVICE_ERROR")
+	require.NotContains(t, usual, hsm.CodeName(0x7777))
+
+	for rule := range ruleWords {
+		outcome, word := handshakeReason(&hsmtls.PolicyError{Rule: rule})
+		require.Contains(t, handshakeKinds, handshakeKind{clientRole, outcome, word})
+	}
+	for _, err := range []error{nil, &hsmtls.PolicyError{}, hsmtls.ErrSignTimeout, io.EOF, errors.New("else")} {
+		outcome, word := handshakeReason(err)
+		require.Contains(t, handshakeKinds, handshakeKind{serverRole, outcome, word})
+		require.Contains(t, signatureResults, signatureResult(err))
+	}
+	require.Len(t, slices.Compact(slices.Clone(handshakeKinds)), len(handshakeKinds))
+
+	m := newMetrics(newTally())
+	m.Signature(hsmtls.SignatureEvent{Alias: "terminal"})
+	ch := make(chan prometheus.Metric, 2*len(signatureResults))
+	m.signatures.Collect(ch)
+	require.Len(t, ch, len(signatureResults))
 }
 
 // everything is the metrics of a command that has all there is.
