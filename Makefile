@@ -33,8 +33,9 @@ soak: ## the tests again and again for SOAK (10m), and the tunnel under load for
 	$(DEPS) HSMTLS_SOAK=2m scripts/soak $(or $(SOAK),10m)
 	$(DEPS) HSMTLS_SOAK=$(or $(SOAK),30m) go test -race -count=1 -v -timeout 0 -run '^TestTunnelSoak$$' ./internal/e2e
 
-screenshots: ## the pictures of the operator's page and of the status page in docs/images, from their browser tests
-	$(DEPS) HSMTLS_SCREENSHOTS=1 go test -count=1 -run '^Test(Admin)?Browser$$' ./pairing/screen ./cmd/hsmtls
+screenshots: ## the pictures in docs/images, from their browser tests; that of the dashboard takes two minutes and Prometheus
+	env=$$(scripts/deps module cc chromium prometheus) && eval "$$env" && HSMTLS_REQUIRE_SOFTHSM=1 HSMTLS_SCREENSHOTS=1 \
+		go test -count=1 -run '^Test((Admin)?Browser|Dashboard)$$' ./pairing/screen ./cmd/hsmtls ./internal/e2e
 
 release: ## archives, Debian packages, bills of materials and sums of the commit, in release/; VERSION=v0.x.y is its tag
 	scripts/release $(VERSION)
