@@ -42,16 +42,19 @@ func TestIsolated(t *testing.T) {
 }
 
 // killHost kills the module host of a token that is well: not in the middle of a login,
-// at which SoftHSM 2.6.1 writes the token anew.
+// at which SoftHSM 2.6.1 writes the token anew. It asks twice, because a Status may have
+// a state from before a host and the host itself. It returns when the end is known here,
+// so that no host is killed twice.
 func killHost(t *testing.T, token *hsm.Token) {
 	t.Helper()
 	var host int
 	require.Eventually(t, func() bool {
+		host = token.Status().HostPID
 		s := token.Status()
-		host = s.HostPID
-		return s.State == hsm.Ready && host > 1
+		return s.State == hsm.Ready && s.HostPID == host && host > 1
 	}, 30*time.Second, time.Millisecond)
 	require.NoError(t, syscall.Kill(host, syscall.SIGKILL))
+	require.Eventually(t, func() bool { return token.Status().HostPID != host }, 30*time.Second, time.Millisecond)
 }
 
 // TestHostKilledUnderHandshakes kills the module host again and again while clients
@@ -60,6 +63,7 @@ func TestHostKilledUnderHandshakes(t *testing.T) {
 	t.Parallel()
 	cfg := faultp11.New(t).Config(t)
 	cfg.ModuleHost = os.Args[0]
+	cfg.Hold, cfg.SignTimeout = time.Minute, time.Minute // on a busy machine outages add up
 	token := hsmtest.Open(t, cfg)
 	p := handshaking(t, token)
 	ln, err := p.Listen(t.Context(), "tcp", "127.0.0.1:0", "server")
@@ -116,7 +120,7 @@ func handshaking(t *testing.T, token *hsm.Token) *hsmtls.Provider {
 	require.NoError(t, err)
 	_, err = trust.Inject(ctx, "ca", ca.Certificate)
 	require.NoError(t, err)
-	return &hsmtls.Provider{Keys: keys, Trust: trust, SessionLifetime: -1}
+	return &hsmtls.Provider{Keys: keys, Trust: trust, SessionLifetime: -1, HandshakeTimeout: 2 * time.Minute, SignTimeout: time.Minute}
 }
 
 // exchange makes a connection and has a line come back.

@@ -149,6 +149,7 @@ func TestServerKilled(t *testing.T) {
 	n := hsmtest.P11Kit(t)
 	cfg := n.Config()
 	cfg.Sessions = 1
+	cfg.Hold, cfg.SignTimeout = time.Minute, time.Minute // a server may take long to start on a busy machine
 	token := hsmtest.Open(t, cfg)
 	l := startLoad(t, token, 4)
 	l.goesOn(t, l.seen())
@@ -166,6 +167,9 @@ func TestServerKilled(t *testing.T) {
 		time.Sleep(rand.N(20 * time.Millisecond))
 	}
 	after := runtime.NumGoroutine()
+	for end := time.Now().Add(10 * time.Second); after > before+2 && time.Now().Before(end); after = runtime.NumGoroutine() {
+		time.Sleep(10 * time.Millisecond) // some are on their way out
+	}
 	l.end()
 
 	l.log(t, times)
@@ -187,7 +191,7 @@ func TestServerKilledWithCallsInFlight(t *testing.T) {
 	stuck = true
 	n := hsmtest.P11Kit(t)
 	cfg := n.Config()
-	cfg.Sessions, cfg.SignTimeout = 4, 8*time.Second
+	cfg.Sessions, cfg.SignTimeout, cfg.Hold = 4, 8*time.Second, time.Minute
 	token := hsmtest.Open(t, cfg)
 	l := startLoad(t, token, 4)
 	l.goesOn(t, l.seen())

@@ -54,7 +54,7 @@ func TestHostEndsWithItsParent(t *testing.T) {
 			require.False(t, hasEnded(host))
 			require.NoError(t, parent.Process.Kill())
 			require.Error(t, parent.Wait())
-			require.Eventually(t, func() bool { return hasEnded(host) }, 10*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return hasEnded(host) }, 30*time.Second, time.Millisecond)
 		})
 	}
 }
@@ -82,7 +82,7 @@ func TestHostInheritsNothing(t *testing.T) {
 	require.NoError(t, syscall.SetNonblock(ends[0], true))
 	r := os.NewFile(uintptr(ends[0]), "pipe")
 	defer r.Close()
-	require.NoError(t, r.SetReadDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(t, r.SetReadDeadline(time.Now().Add(30*time.Second)))
 	_, err := r.Read(make([]byte, 1))
 	require.ErrorIs(t, err, io.EOF)
 	require.NotZero(t, token.Status().HostPID)

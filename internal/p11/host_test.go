@@ -15,6 +15,8 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -48,13 +50,21 @@ func hosted(c *p11.Config) { c.Host = os.Args[0] }
 func kill(t *testing.T, tokens ...p11.Token) (pid int) {
 	t.Helper()
 	for _, token := range tokens {
-		require.Eventually(t, func() bool {
-			s := token.Status()
-			pid = s.HostPID
-			return s.State == p11.Ready && pid > 1
-		}, 10*time.Second, 100*time.Microsecond)
+		pid = well(t, token, 0)
 	}
 	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	return pid
+}
+
+// well waits until a token is well in another host than this, and returns that. It asks
+// twice, because a Status may have a state from before that host and the host itself.
+func well(t *testing.T, token p11.Token, than int) (pid int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		pid = token.Status().HostPID
+		s := token.Status()
+		return s.State == p11.Ready && s.HostPID == pid && pid > 1 && pid != than
+	}, 30*time.Second, 100*time.Microsecond)
 	return pid
 }
 
@@ -62,7 +72,7 @@ func kill(t *testing.T, tokens ...p11.Token) (pid int) {
 func requireGone(t *testing.T, pid int) {
 	t.Helper()
 	require.NotZero(t, pid)
-	require.Eventually(t, func() bool { return syscall.Kill(pid, 0) == syscall.ESRCH }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return syscall.Kill(pid, 0) == syscall.ESRCH }, 30*time.Second, time.Millisecond)
 }
 
 // TestHosted does with a module in another process what there is to do, and leaves
@@ -145,23 +155,37 @@ func TestHostKilled(t *testing.T) {
 		}
 	}
 	for n := range 15 {
-		before := made.Load()
+		before, lost := made.Load(), outages(tokens)
 		kill(t, tokens...)
-		require.Eventually(t, func() bool { return made.Load() > before+50 }, 30*time.Second, time.Millisecond, "after kill %d", n)
+		require.Eventually(t, func() bool {
+			return made.Load() > before+50 && !slices.ContainsFunc(tokens, func(token p11.Token) bool { return token.Status().Outages == lost[token] })
+		}, 30*time.Second, time.Millisecond, "after kill %d", n)
 	}
 	stop()
 	working.Wait()
 	require.Zero(t, failed.Load())
 	for _, token := range tokens {
-		require.Equal(t, p11.Ready, token.Status().State)
+		requireReady(t, token)
 		require.NotZero(t, token.Status().Outages)
 		require.Zero(t, token.Status().HostKills)
 	}
 	require.Zero(t, m.Misuse())
 }
 
+// outages are those of each token so far. A kill is over when each has had one more:
+// until then one that has not noticed looks well, and the next kill would find it in
+// the middle of its login.
+func outages(tokens []p11.Token) map[p11.Token]uint64 {
+	all := map[p11.Token]uint64{}
+	for _, token := range tokens {
+		all[token] = token.Status().Outages
+	}
+	return all
+}
+
 // TestHostIsMissed ends the host of a token that nobody uses: it is back before it
-// is used, and what a crash looks like is in the log.
+// is used, and what a crash looks like is in the log. A host whose end takes more than
+// a second, on a machine that is busy, is said to have closed its socket.
 func TestHostIsMissed(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -176,16 +200,17 @@ func TestHostIsMissed(t *testing.T) {
 			t.Parallel()
 			var log lockedBuffer
 			b := newBench(t, func(c *p11.Config) { hosted(c); c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
-			before := b.token.Status().HostPID
-			require.Greater(t, before, 1)
-			require.NoError(t, syscall.Kill(before, tt.signal))
-			require.Eventually(t, func() bool {
-				s := b.token.Status()
-				return s.State == p11.Ready && s.HostPID != 0 && s.HostPID != before
-			}, 10*time.Second, time.Millisecond)
-			require.ErrorContains(t, b.token.Status().LastOutage.Cause, tt.cause)
+			told := func() bool {
+				before := well(t, b.token, 0)
+				require.NoError(t, syscall.Kill(before, tt.signal))
+				well(t, b.token, before)
+				requireGone(t, before)
+				return strings.Contains(b.token.Status().LastOutage.Cause.Error(), tt.cause)
+			}
+			for tries := 1; !told(); tries++ {
+				require.Less(t, tries, 3, "%v", b.token.Status().LastOutage.Cause)
+			}
 			require.Contains(t, log.String(), tt.output)
-			requireGone(t, before)
 		})
 	}
 }
@@ -216,37 +241,35 @@ func TestHostCrashes(t *testing.T) {
 	}
 }
 
-// requireBack waits for the end of the first outage.
-func (b bench) requireBack(t *testing.T) {
-	t.Helper()
-	require.Eventually(t, func() bool {
-		s := b.token.Status()
-		return s.State == p11.Ready && s.Outages == 1
-	}, 10*time.Second, time.Millisecond)
-}
-
 // TestHostHangs has signatures hang: they fail in time, their host is ended and
-// counted once, no call is left behind, and the next signature is made.
+// counted once, no call is left behind, and the next signature is made. One that
+// begins later than the others may outlive their host and be made by the next.
 func TestHostHangs(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, func(c *p11.Config) { hosted(c); c.Sessions, c.Timeout = 4, time.Second })
-	stuck := b.token.Status().HostPID
+	stuck := well(t, b.token, 0)
 	b.Hang("C_Sign", 4)
 	var callers sync.WaitGroup
+	var late atomic.Int64
 	for range 4 {
 		callers.Go(func() {
-			if err := b.sign(t.Context()); !errors.Is(err, p11.ErrBusy) {
+			switch err := b.sign(t.Context()); {
+			case errors.Is(err, p11.ErrBusy):
+				late.Add(1)
+			case err != nil:
 				t.Errorf("a signature that hangs: %v", err)
 			}
 		})
 	}
 	callers.Wait()
-	b.requireBack(t)
-	require.NoError(t, b.sign(t.Context()))
+	require.Positive(t, late.Load())
+	well(t, b.token, stuck)
+	b.requireSigned(t)
 	requireGone(t, stuck)
-	require.Eventually(t, func() bool { return b.token.Status().Hung == 0 }, 10*time.Second, time.Millisecond)
-	require.Equal(t, uint64(1), b.token.Status().HostKills)
-	require.Equal(t, p11.Ready, b.token.Status().State)
+	require.Eventually(t, func() bool { return b.token.Status().Hung == 0 }, 30*time.Second, time.Millisecond)
+	require.Positive(t, b.token.Status().HostKills)
+	require.Less(t, b.token.Status().HostKills, uint64(4), "once for all that hung in a host")
+	requireReady(t, b.token)
 }
 
 // TestHostStopped has the whole host stand still, which does not even end with its
@@ -255,15 +278,15 @@ func TestHostHangs(t *testing.T) {
 func TestHostStopped(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, func(c *p11.Config) { hosted(c); c.Timeout = time.Second })
-	stuck := b.token.Status().HostPID
+	stuck := well(t, b.token, 0)
 	require.NoError(t, syscall.Kill(stuck, syscall.SIGSTOP))
 	_, err := syscall.Wait4(stuck, nil, syscall.WUNTRACED, nil) // until every thread stands still
 	require.NoError(t, err)
 	if err := b.sign(t.Context()); err != nil {
 		require.ErrorIs(t, err, p11.ErrBusy)
 	}
-	b.requireBack(t)
-	require.NoError(t, b.sign(t.Context()))
+	well(t, b.token, stuck)
+	b.requireSigned(t)
 	requireGone(t, stuck)
 }
 
@@ -271,7 +294,7 @@ func TestHostStopped(t *testing.T) {
 func bereave(t *testing.T, token p11.Token) {
 	t.Helper()
 	pid := kill(t, token)
-	require.Eventually(t, func() bool { return token.Status().HostPID != pid }, 10*time.Second, 100*time.Microsecond)
+	require.Eventually(t, func() bool { return token.Status().HostPID != pid }, 30*time.Second, 100*time.Microsecond)
 }
 
 // TestOpenBesideADeadHost opens a second token, and lists all, when the host of the

@@ -41,15 +41,19 @@ func newBench(t *testing.T, change func(*p11.Config)) bench {
 	key := generate(t, token, p11.P256)
 	signer, err := token.Signer(t.Context(), key.ID, key.Public)
 	require.NoError(t, err)
-	requireSigns(t, signer)
+	b := bench{Module: m, token: token, signer: signer, key: key}
+	b.requireSigned(t)
 	m.ResetCalls()
-	return bench{Module: m, token: token, signer: signer, key: key}
+	return b
 }
 
+// faultConfig is patient, because a machine may be busy.
 func faultConfig(t *testing.T, m *faultp11.Module) p11.Config {
 	t.Helper()
 	cfg := m.Config(t)
-	return p11.Config{Module: cfg.Module, Select: p11.Selector{Label: cfg.Token}, PIN: pin(hsmtest.PIN)}
+	return p11.Config{
+		Module: cfg.Module, Select: p11.Selector{Label: cfg.Token}, PIN: pin(hsmtest.PIN), Hold: time.Minute, Timeout: time.Minute,
+	}
 }
 
 func (b bench) sign(ctx context.Context) error {
@@ -58,9 +62,29 @@ func (b bench) sign(ctx context.Context) error {
 	return err
 }
 
+// requireSigned makes a signature. On a machine that is busy one may be late.
+func (b bench) requireSigned(t *testing.T) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; {
+		err := b.sign(t.Context())
+		if err == nil {
+			return
+		}
+		require.ErrorIs(t, err, p11.ErrBusy)
+		require.True(t, time.Now().Before(end), "every signature is late")
+	}
+}
+
+// requireReady waits until a token says that it is well, which is a moment after it
+// is: a signature may have been made meanwhile.
+func requireReady(t *testing.T, token p11.Token) {
+	t.Helper()
+	require.Eventually(t, func() bool { return token.Status().State == p11.Ready }, 30*time.Second, time.Millisecond)
+}
+
 func (b bench) requireState(t *testing.T, want p11.State) {
 	t.Helper()
-	require.Eventually(t, func() bool { return b.token.Status().State == want }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return b.token.Status().State == want }, 30*time.Second, time.Millisecond)
 }
 
 func TestSignatureTakesTwoCalls(t *testing.T) {
@@ -126,12 +150,12 @@ func TestTokenRemovedAndBack(t *testing.T) {
 	require.Zero(t, status.LastOutage.End)
 	b.Insert()
 	require.NoError(t, <-done)
+	requireReady(t, b.token)
 	status = b.token.Status()
-	require.Equal(t, p11.Ready, status.State)
 	require.NoError(t, status.Reason)
 	require.Positive(t, status.LastOutage.End.Sub(status.LastOutage.Start))
 	for _, state := range []p11.State{p11.Recovering, p11.Ready} {
-		require.Eventually(t, func() bool { _, ok := seen.Load(state); return ok }, 5*time.Second, time.Millisecond, state)
+		require.Eventually(t, func() bool { _, ok := seen.Load(state); return ok }, 30*time.Second, time.Millisecond, state)
 	}
 }
 
@@ -201,15 +225,16 @@ func TestPINErrorsEndRetries(t *testing.T) {
 }
 
 // TestOneBadKeyDoesNotRestartEverybody: an ambiguous error may be taken for an
-// outage once in a while, not every time.
+// outage once in five seconds, not every time.
 func TestOneBadKeyDoesNotRestartEverybody(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
 	b.Fail("C_SignInit", faultp11.ForEver, faultp11.KeyHandleInvalid)
+	start := time.Now()
 	for range 20 {
 		require.Error(t, b.sign(t.Context()))
 	}
-	require.LessOrEqual(t, b.token.Status().Outages, uint64(2))
+	require.LessOrEqual(t, b.token.Status().Outages, 1+uint64(time.Since(start)/(5*time.Second)))
 	_, err := b.token.Keys(t.Context(), p11.Filter{})
 	require.NoError(t, err)
 }
@@ -222,23 +247,28 @@ func TestForeignKeyAfterAnOutage(t *testing.T) {
 	require.ErrorIs(t, b.sign(t.Context()), p11.ErrKeyMismatch)
 }
 
+// TestHungCallCostsItselfOnly has a caller give a call up. TestCloseWithAHungCall has
+// one run out of time.
 func TestHungCallCostsItselfOnly(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(c *p11.Config) { c.Sessions, c.Timeout = 2, 300*time.Millisecond })
+	b := newBench(t, func(c *p11.Config) { c.Sessions = 2 })
 	b.Hang("C_Sign", 1)
+	ctx, giveUp := context.WithCancel(t.Context())
 	hung := make(chan error, 1)
-	go func() { hung <- b.sign(context.Background()) }()
-	require.Eventually(t, func() bool { return b.Hanging() == 1 }, 5*time.Second, time.Millisecond)
+	go func() { hung <- b.sign(ctx) }()
+	require.Eventually(t, func() bool { return b.Hanging() == 1 }, 30*time.Second, time.Millisecond)
 	for range 5 {
 		require.NoError(t, b.sign(t.Context()))
 	}
-	require.ErrorIs(t, <-hung, p11.ErrBusy)
+	giveUp()
+	require.ErrorIs(t, <-hung, context.Canceled)
+	require.NoError(t, b.sign(t.Context()))
 	status := b.token.Status()
 	require.Equal(t, 1, status.Hung)
 	require.EqualValues(t, 1, status.Abandoned)
 	require.Equal(t, p11.Ready, status.State)
 	b.Release()
-	require.Eventually(t, func() bool { return b.token.Status().Hung == 0 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return b.token.Status().Hung == 0 }, 30*time.Second, time.Millisecond)
 	require.NoError(t, b.sign(t.Context()))
 	require.Zero(t, b.Misuse())
 }
@@ -264,7 +294,7 @@ func TestModuleThatSwallowsThreads(t *testing.T) {
 	require.Positive(t, b.token.Status().Shed)
 	b.Clear("C_SignInit")
 	b.Release()
-	require.Eventually(t, func() bool { return b.sign(t.Context()) == nil }, 10*time.Second, 10*time.Millisecond)
+	b.requireSigned(t)
 	require.Zero(t, b.Misuse())
 }
 
@@ -431,7 +461,7 @@ func TestOutagesUnderLoad(t *testing.T) {
 		} {
 			before := signed.Load()
 			fault()
-			require.Eventually(t, func() bool { return signed.Load() > before+50 }, 10*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return signed.Load() > before+50 }, 30*time.Second, time.Millisecond)
 		}
 	}
 	cancel()

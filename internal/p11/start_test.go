@@ -49,20 +49,18 @@ func TestStart(t *testing.T) {
 func TestSlowTokenGetsAllSessions(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, func(c *p11.Config) { c.Sessions = 0 })
-	b.Delay("C_Sign", 50*time.Millisecond)
-	done := make(chan error)
 	const callers = 8
+	b.Delay("C_Sign", 50*time.Millisecond)
 	for range callers {
-		go func() {
-			var err error
-			for range 4 {
-				if e := b.sign(t.Context()); e != nil {
-					err = e
-				}
-			}
-			done <- err
-		}()
+		require.NoError(t, b.sign(t.Context()))
 	}
+	b.Hang("C_Sign", callers)
+	done := make(chan error, callers)
+	for range callers {
+		go func() { done <- b.sign(t.Context()) }()
+	}
+	require.Eventually(t, func() bool { return b.Hanging() == callers }, 30*time.Second, time.Millisecond)
+	b.Release()
 	for range callers {
 		require.NoError(t, <-done)
 	}
