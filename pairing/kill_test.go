@@ -180,7 +180,7 @@ func (v *victim) check(t *testing.T, b *pairing.Bundle, listed bool) {
 		require.Empty(t, v.noted(t), "nothing is in doubt")
 	}
 	again := v.pair(t, d, "till")
-	require.Eventually(t, func() bool { return len(d.List()) == 2 && v.noted(t) == "" }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return len(d.List()) == 2 && v.noted(t) == "" }, 30*time.Second, 5*time.Millisecond)
 	text, err = d.greeting(t, c, again)
 	require.NoError(t, err)
 	require.Equal(t, "hello till", text)

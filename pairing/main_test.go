@@ -199,7 +199,7 @@ func serve(t testing.TB, change ...func(*Terminal)) *world {
 		cancel()
 		require.NoError(t, <-done)
 	})
-	require.Eventually(t, func() bool { return len(w.Details().Addresses) == 1 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.Details().Addresses) == 1 }, 30*time.Second, time.Millisecond)
 	return w
 }
 

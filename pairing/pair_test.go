@@ -75,7 +75,7 @@ func TestPair(t *testing.T) {
 				require.True(t, b.Root.Equal(w.pki.Certificate))
 				_, isRSA := b.Key.(*rsa.PrivateKey)
 				require.Equal(t, key == nil, isRSA)
-				require.Eventually(t, func() bool { return w.State().Phase == PhasePaired }, time.Second, time.Millisecond)
+				require.Eventually(t, func() bool { return w.State().Phase == PhasePaired }, 30*time.Second, time.Millisecond)
 				require.Equal(t, "123", w.State().POSID)
 				require.Len(t, w.List(), 1)
 				require.Equal(t, "123", w.List()[0].ID)

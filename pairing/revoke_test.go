@@ -93,8 +93,9 @@ func TestRevokedSessionIsNotResumed(t *testing.T) {
 		report, err := hsmtls.Report(conn)
 		require.NoError(t, err)
 		_, err = conn.Write([]byte("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
-		require.NoError(t, err)
-		_, err = conn.Read(make([]byte, 1)) // a TLS client hears of a refusal only when it reads
+		if err == nil {
+			_, err = conn.Read(make([]byte, 1)) // a TLS client may hear of a refusal only when it reads
+		}
 		return report, err
 	}
 	_, err = dial()
@@ -235,5 +236,5 @@ func TestStrangersConnectionsEnd(t *testing.T) {
 		w.state().live.mu.Lock()
 		defer w.state().live.mu.Unlock()
 		return len(w.state().live.conns) == 0
-	}, 5*time.Second, time.Millisecond)
+	}, 30*time.Second, time.Millisecond)
 }
