@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -138,30 +139,45 @@ func TestAuditOfGnuTLS(t *testing.T) {
 // gnutlsServer starts gnutls-serv, which does not tell the port it was given.
 func gnutlsServer(t *testing.T, priority string) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", ":0")
-	require.NoError(t, err)
-	port := strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
-	require.NoError(t, ln.Close())
 	file := filepath.Join(t.TempDir(), "host")
 	pair := testpki.NewRoot("acquirer").Server("host.example")
 	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(file+".pem", testpki.PEM(pair.Leaf), 0o600))
 	require.NoError(t, os.WriteFile(file+".key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600))
-	cmd := exec.Command("gnutls-serv", "--echo", "--port", port, "--x509certfile", file+".pem", "--x509keyfile", file+".key",
-		"--require-client-cert", "--priority", priority)
+	for range 10 {
+		if addr, ok := startGnuTLS(t, "--x509certfile", file+".pem", "--x509keyfile", file+".key", "--require-client-cert", "--priority", priority); ok {
+			return addr
+		}
+	}
+	t.Fatal("gnutls-serv gets no port")
+	return ""
+}
+
+var gnutlsListens = regexp.MustCompile(`IPv4 \S+ port \d+\.\.\.(done|bind)`)
+
+// startGnuTLS starts it on a port that was free. Somebody else may have that by now:
+// gnutls-serv says so, and goes on.
+func startGnuTLS(t *testing.T, args ...string) (addr string, ok bool) {
+	t.Helper()
+	ln, err := net.Listen("tcp", ":0")
+	require.NoError(t, err)
+	port := strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
+	require.NoError(t, ln.Close())
+	said, err := os.Create(filepath.Join(t.TempDir(), "said"))
+	require.NoError(t, err)
+	defer said.Close()
+	cmd := exec.Command("gnutls-serv", append([]string{"--echo", "--port", port}, args...)...)
+	cmd.Stdout, cmd.Stderr = said, said
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	addr := net.JoinHostPort("127.0.0.1", port)
+	var listens [][]byte
 	require.Eventually(t, func() bool {
-		conn, err := net.Dial("tcp", addr)
-		if err != nil {
-			return false
-		}
-		conn.Close()
-		return true
-	}, 10*time.Second, 20*time.Millisecond)
-	return addr
+		text, err := os.ReadFile(said.Name())
+		listens = gnutlsListens.FindSubmatch(text)
+		return err == nil && listens != nil
+	}, patience, 20*time.Millisecond)
+	return net.JoinHostPort("127.0.0.1", port), string(listens[1]) == "done"
 }
 
 // FuzzFlight holds that no server can make the parser fail, or see more in a
