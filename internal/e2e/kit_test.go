@@ -158,7 +158,7 @@ func (s *station) dial(ctx context.Context, p *hsmtls.Provider, addr string) (*t
 // ping sends a palindrome, which comes back alike from who echoes and from who
 // reverses lines.
 func ping(conn net.Conn) error {
-	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		return err
 	}
 	if _, err := io.WriteString(conn, "noon\n"); err != nil {
@@ -206,7 +206,7 @@ func serve(t *testing.T, ln net.Listener) *echoServer {
 
 func (s *echoServer) echo(conn *tls.Conn) {
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Minute))
 	err := conn.Handshake()
 	s.results <- result{conn, err}
 	if err == nil {

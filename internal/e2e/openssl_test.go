@@ -95,7 +95,7 @@ func (s *station) opensslServer(t *testing.T, more ...string) string {
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { cancel(); in.Close(); _ = cmd.Wait() })
-	require.Eventually(t, func() bool { return acceptLine.MatchString(out.String()) }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return acceptLine.MatchString(out.String()) }, time.Minute, 10*time.Millisecond)
 	return acceptLine.FindStringSubmatch(out.String())[1]
 }
 

@@ -44,7 +44,7 @@ func (l *errorLog) Handle(_ context.Context, r slog.Record) error {
 func TestTokenRemoved(t *testing.T) {
 	t.Parallel()
 	const hold = 300 * time.Millisecond
-	short := func(c *hsm.Config) { c.Hold = hold }
+	short := func(c *hsm.Config) { c.Hold, c.SignTimeout = hold, time.Minute }
 
 	t.Run("client", func(t *testing.T) {
 		t.Parallel()
@@ -74,21 +74,21 @@ func TestTokenRemoved(t *testing.T) {
 	})
 }
 
-// requireGone asserts that err is that of a token that was waited for in vain,
-// not much longer than the hold.
+// requireGone asserts that err is that of a token that was waited for in vain, and no
+// longer than the hold and what a busy machine takes.
 func requireGone(t *testing.T, err error, elapsed, hold time.Duration) {
 	t.Helper()
 	var gone *hsm.UnavailableError
 	require.ErrorAs(t, err, &gone)
 	require.Equal(t, hsm.Recovering, gone.State)
-	require.Less(t, elapsed, hold+2*time.Second)
+	require.Less(t, elapsed, hold+10*time.Second)
 }
 
 // requireBack puts the token back and dials.
 func (s *station) requireBack(t *testing.T, addr string) {
 	t.Helper()
 	s.Insert()
-	require.Eventually(t, func() bool { return s.token.Status().State == hsm.Ready }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return s.token.Status().State == hsm.Ready }, 30*time.Second, time.Millisecond)
 	_, err := s.dial(t.Context(), s.provider(), addr)
 	require.NoError(t, err)
 }
@@ -98,8 +98,9 @@ func (s *station) requireBack(t *testing.T, addr string) {
 func TestRecoveryUnderLoad(t *testing.T) {
 	t.Parallel()
 	const workers, duration, interval = 8, 2 * time.Second, 100 * time.Millisecond
-	s := newStation(t, setup{})
-	p := s.provider()
+	// On a busy machine the token is back long after the last outage has begun.
+	s := newStation(t, setup{token: func(c *hsm.Config) { c.Hold, c.SignTimeout = time.Minute, time.Minute }})
+	p := s.patient()
 	p.SessionLifetime = -1 // every handshake is a full one
 	server := s.listen(t, p)
 

@@ -119,7 +119,7 @@ func (c *counterTerminal) serve(t *testing.T) {
 		require.NoError(t, <-done)
 		require.NoError(t, c.Terminal.Close())
 	})
-	require.Eventually(t, func() bool { return len(c.Details().Addresses) == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(c.Details().Addresses) == 1 }, 30*time.Second, time.Millisecond)
 }
 
 // greet answers over https, and over wss with one message.

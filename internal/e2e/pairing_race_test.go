@@ -78,7 +78,7 @@ func (c *counterTerminal) rush(t *testing.T, round int) (winner string) {
 		c.requireListed(t, r)
 	}
 	require.NotEmpty(t, winner)
-	require.Eventually(t, func() bool { return c.State().Phase == pairing.PhasePaired }, 10*time.Second, time.Millisecond,
+	require.Eventually(t, func() bool { return c.State().Phase == pairing.PhasePaired }, 30*time.Second, time.Millisecond,
 		"the screen says so, a moment after the POS has its answer")
 	return winner
 }

