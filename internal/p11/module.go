@@ -231,11 +231,9 @@ func (m *module) configure(cfg *crypto11.Config) (c *crypto11.Context, err error
 			c, err = nil, errOneSession
 		}
 	}()
-	err = m.slots.use(func() error {
-		c, err = crypto11.Configure(cfg)
-		return err
-	})
-	return c, err
+	m.slots.RLock()
+	defer m.slots.RUnlock()
+	return crypto11.Configure(cfg)
 }
 
 func closeAnchor(anchor *crypto11.Context) {

@@ -21,14 +21,17 @@ func TestSlotLock(t *testing.T) {
 		nothing := func() error { return nil }
 		hung := make(chan struct{})
 		go func() {
-			_ = slots.use(func() error { <-hung; return nil })
+			slots.RLock()
+			defer slots.RUnlock()
+			<-hung
 		}()
 		synctest.Wait()
 
 		changed := make(chan error)
 		go func() { changed <- slots.change(nothing) }()
 		synctest.Wait()
-		require.NoError(t, slots.use(nothing))
+		require.True(t, slots.TryRLock())
+		slots.RUnlock()
 		require.ErrorIs(t, <-changed, errSlotsInUse)
 
 		close(hung)
