@@ -5,6 +5,7 @@ package main
 
 import (
 	"strings"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -103,6 +104,7 @@ type metrics struct {
 	tally      *tally
 	signatures *prometheus.HistogramVec
 	handshakes *prometheus.HistogramVec
+	aliases    sync.Map // of which every result is in signatures
 }
 
 var _ hsmtls.Observer = (*metrics)(nil)
@@ -130,8 +132,10 @@ func (m *metrics) Handshake(e hsmtls.HandshakeEvent) {
 
 func (m *metrics) Signature(e hsmtls.SignatureEvent) {
 	alias := label(e.Alias)
-	for _, result := range signatureResults { // from the first signature on, for what is said at handshakeKinds
-		m.signatures.WithLabelValues(alias, result)
+	if _, known := m.aliases.LoadOrStore(alias, true); !known { // for what is said at handshakeKinds
+		for _, result := range signatureResults {
+			m.signatures.WithLabelValues(alias, result)
+		}
 	}
 	m.signatures.WithLabelValues(alias, signatureResult(e.Err)).Observe(e.Duration.Seconds())
 }
