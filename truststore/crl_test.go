@@ -5,7 +5,6 @@ package truststore
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -39,11 +38,7 @@ func crlWith(t testing.TB, ca *testpki.CA, number int64, edit func(*x509.Revocat
 		Number: big.NewInt(number), ThisUpdate: time.Now().Add(-time.Minute), NextUpdate: time.Now().Add(time.Hour),
 	}
 	edit(list)
-	der, err := x509.CreateRevocationList(rand.Reader, list, ca.Certificate, ca.Key)
-	require.NoError(t, err)
-	parsed, err := x509.ParseRevocationList(der)
-	require.NoError(t, err)
-	return parsed
+	return ca.CRL(list)
 }
 
 // revokedBy asserts that err is a revocation of c.

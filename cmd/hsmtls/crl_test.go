@@ -4,7 +4,6 @@
 package main
 
 import (
-	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -36,9 +35,7 @@ func makeCRL(ts *testscript.TestScript, ca *testpki.CA, args []string) []byte {
 			SerialNumber: cert.SerialNumber, RevocationTime: time.Now().Add(-time.Hour), ReasonCode: 1,
 		})
 	}
-	der, err := x509.CreateRevocationList(rand.Reader, list, ca.Certificate, ca.Key)
-	ts.Check(err)
-	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})
+	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: ca.CRL(list).Raw})
 }
 
 // cmdID sets a variable to the id of the CRL whose issuer begins with a text, from

@@ -6,7 +6,6 @@
 package e2e
 
 import (
-	"crypto/rand"
 	"crypto/x509"
 	"io"
 	"math/big"
@@ -140,13 +139,8 @@ func (f *fleet) trusts(t *testing.T, m *member, name string, cert *x509.Certific
 func (f *fleet) revokes(t *testing.T, ca *testpki.CA, valid time.Duration) {
 	t.Helper()
 	now := time.Now()
-	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
-		Number: big.NewInt(1), ThisUpdate: now.Add(-time.Hour), NextUpdate: now.Add(valid),
-	}, ca.Certificate, ca.Key)
-	require.NoError(t, err)
-	list, err := x509.ParseRevocationList(der)
-	require.NoError(t, err)
-	_, err = f.acquirer.trust.InjectCRL(t.Context(), list)
+	list := ca.CRL(&x509.RevocationList{Number: big.NewInt(1), ThisUpdate: now.Add(-time.Hour), NextUpdate: now.Add(valid)})
+	_, err := f.acquirer.trust.InjectCRL(t.Context(), list)
 	require.NoError(t, err)
 }
 
