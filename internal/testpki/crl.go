@@ -10,13 +10,6 @@ import (
 
 // CRL signs a list of revoked certificates, of which the number and the times are set.
 func (ca *CA) CRL(list *x509.RevocationList) *x509.RevocationList {
-	der, err := x509.CreateRevocationList(rand.Reader, list, ca.Certificate, ca.Key)
-	if err != nil {
-		panic(err)
-	}
-	signed, err := x509.ParseRevocationList(der)
-	if err != nil {
-		panic(err)
-	}
-	return signed
+	der := must(x509.CreateRevocationList(rand.Reader, list, ca.Certificate, ca.Key))
+	return must(x509.ParseRevocationList(der))
 }
