@@ -23,7 +23,7 @@ const module = "github.com/hsmtls/hsmtls-go"
 // row that ends in "/..." is for the packages below it. A package without a
 // row fails the test: what it may depend on is a decision, written down here.
 var imports = map[string][]string{
-	"internal/p11":              {"github.com/ThalesGroup/crypto11", "github.com/miekg/pkcs11"},
+	"internal/p11":              {"github.com/miekg/pkcs11"},
 	"internal/alias":            {},
 	"internal/unixsocket":       {},
 	"hsm":                       {"internal/p11", "github.com/stefanberger/go-pkcs11uri", "golang.org/x/term"},

@@ -16,15 +16,12 @@ import (
 	"time"
 )
 
-// Defaults of Config, and what crypto11 takes for itself: the anchor keeps one
-// session, and one more while it makes a key.
+// Defaults of Config.
 const (
 	defaultSessions = 8
 	defaultQueue    = 4096
 	defaultHold     = 5 * time.Second
 	defaultTimeout  = 10 * time.Second
-
-	anchorSessions = 2
 )
 
 // A core is one token of this process, shared by all who opened it. It has a
@@ -69,7 +66,7 @@ type core struct {
 	count counters
 }
 
-func newCore(m *module, cfg Config, info TokenInfo, anchored bool) (*core, error) {
+func newCore(m *module, cfg Config, info TokenInfo) *core {
 	measured := cfg.Sessions <= 0
 	if measured {
 		cfg.Sessions = max(defaultSessions, processors())
@@ -90,13 +87,10 @@ func newCore(m *module, cfg Config, info TokenInfo, anchored bool) (*core, error
 	c.signing.measured = measured
 	c.log = cfg.Logger.With("token", info.Label, "serial", info.Serial)
 	if limit := info.MaxSessions; limit > 0 {
-		if anchored {
-			limit = max(limit-anchorSessions, 1)
-		}
 		c.sessions = min(c.sessions, limit)
 	}
 	c.ctx, c.quit = context.WithCancel(context.Background())
-	return c, nil
+	return c
 }
 
 func (c *core) remember(pin []byte) {

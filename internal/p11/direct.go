@@ -71,6 +71,19 @@ func moduleOf(raw *pkcs11.Ctx) *C.struct_module {
 	return *(**C.struct_module)(unsafe.Pointer(raw))
 }
 
+// separate reports whether a module gives every loader an instance of its own, as
+// p11-kit-client does: then each has other functions. No function of PKCS#11 is
+// called but C_GetFunctionList. A module that cannot be loaded is not separate.
+func separate(path string) bool {
+	one, other := pkcs11.New(path), pkcs11.New(path)
+	if one == nil || other == nil {
+		return false
+	}
+	defer one.Destroy()
+	defer other.Destroy()
+	return moduleOf(one).functions != moduleOf(other).functions
+}
+
 func (l linked) sign(s pkcs11.SessionHandle, o order) (sig []byte, waited bool, err error) {
 	sig = make([]byte, o.Size)
 	begun := C.int(0)

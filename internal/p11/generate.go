@@ -15,52 +15,49 @@ import (
 	"encoding/asn1"
 	"fmt"
 	"math/big"
+	"slices"
 
-	"github.com/ThalesGroup/crypto11"
 	"github.com/miekg/pkcs11"
 )
 
-// usage is what a key may do: the private half signs, the public half verifies,
-// and neither does anything else. Tokens default to more.
+// What a key may do: the private half signs, the public half verifies, and
+// neither does anything else. Tokens default to more.
 var (
-	publicUsage = map[crypto11.AttributeType]any{
-		pkcs11.CKA_VERIFY:         true,
-		pkcs11.CKA_ENCRYPT:        false,
-		pkcs11.CKA_WRAP:           false,
-		pkcs11.CKA_VERIFY_RECOVER: false,
-		pkcs11.CKA_MODIFIABLE:     false,
+	publicUsage = []*pkcs11.Attribute{
+		pkcs11.NewAttribute(pkcs11.CKA_VERIFY, true),
+		pkcs11.NewAttribute(pkcs11.CKA_ENCRYPT, false),
+		pkcs11.NewAttribute(pkcs11.CKA_WRAP, false),
+		pkcs11.NewAttribute(pkcs11.CKA_VERIFY_RECOVER, false),
+		pkcs11.NewAttribute(pkcs11.CKA_MODIFIABLE, false),
 	}
-	privateUsage = map[crypto11.AttributeType]any{
-		pkcs11.CKA_SIGN:         true,
-		pkcs11.CKA_DECRYPT:      false,
-		pkcs11.CKA_UNWRAP:       false,
-		pkcs11.CKA_DERIVE:       false,
-		pkcs11.CKA_SIGN_RECOVER: false,
-		pkcs11.CKA_MODIFIABLE:   false,
-		pkcs11.CKA_PRIVATE:      true,
-		pkcs11.CKA_SENSITIVE:    true,
-		pkcs11.CKA_EXTRACTABLE:  false,
+	privateUsage = []*pkcs11.Attribute{
+		pkcs11.NewAttribute(pkcs11.CKA_SIGN, true),
+		pkcs11.NewAttribute(pkcs11.CKA_DECRYPT, false),
+		pkcs11.NewAttribute(pkcs11.CKA_UNWRAP, false),
+		pkcs11.NewAttribute(pkcs11.CKA_DERIVE, false),
+		pkcs11.NewAttribute(pkcs11.CKA_SIGN_RECOVER, false),
+		pkcs11.NewAttribute(pkcs11.CKA_MODIFIABLE, false),
+		pkcs11.NewAttribute(pkcs11.CKA_PRIVATE, true),
+		pkcs11.NewAttribute(pkcs11.CKA_SENSITIVE, true),
+		pkcs11.NewAttribute(pkcs11.CKA_EXTRACTABLE, false),
 	}
 )
+
+// publicUsages are what to ask of the public half of a new key, the best first. Who
+// verifies with it does so outside the token, so it may go without: tpm2-pkcs11 has
+// CKA_VERIFY only for keys that may decrypt, and CKA_ENCRYPT for those that sign.
+var publicUsages = [][]*pkcs11.Attribute{publicUsage, {pkcs11.NewAttribute(pkcs11.CKA_VERIFY, false)}}
 
 // GenerateKey makes a key pair inside the token. An answer that was lost is
 // looked for before another key is made.
 func (h *handle) GenerateKey(ctx context.Context, t KeyTemplate) (_ Key, refusal error) {
-	kind, ok := keyKinds[t.Type]
-	if !ok {
-		return Key{}, fmt.Errorf("%w: key type %d", ErrUnsupported, t.Type)
-	}
-	private, err := attributeSet(t, privateUsage)
+	kind, err := t.kind()
 	if err != nil {
 		return Key{}, err
 	}
 	there := func() (bool, error) { return h.has(ctx, t.ID) }
 	for _, usage := range publicUsages {
-		public, err := attributeSet(t, usage)
-		if err != nil {
-			return Key{}, err
-		}
-		err = confirm(func() error { return h.generate(ctx, kind, public, private) }, there)
+		err = confirm(func() error { return h.generate(ctx, t, kind, usage) }, there)
 		if err == nil {
 			return h.one(ctx, t.ID)
 		}
@@ -72,17 +69,15 @@ func (h *handle) GenerateKey(ctx context.Context, t KeyTemplate) (_ Key, refusal
 	return Key{}, refusal
 }
 
-// publicUsages are what to ask of the public half, the best first. Who verifies
-// with it does so outside the token, so it may go without: tpm2-pkcs11 has
-// CKA_VERIFY only for keys that may decrypt, and CKA_ENCRYPT for those that sign.
-// It is not left out, because crypto11 asks for it then.
-var publicUsages = []map[crypto11.AttributeType]any{publicUsage, {pkcs11.CKA_VERIFY: false}}
-
 // generate writes a key pair once.
-func (h *handle) generate(ctx context.Context, kind keyKind, public, private crypto11.AttributeSet) error {
+func (h *handle) generate(ctx context.Context, t KeyTemplate, k keyKind, publicUsage []*pkcs11.Attribute) error {
 	_, err := object(ctx, h, false, func(v session) (struct{}, error) {
 		defer v.pool.generation.forget()
-		return struct{}{}, v.generate(kind, public.Copy(), private.Copy())
+		mechanism := []*pkcs11.Mechanism{pkcs11.NewMechanism(uint(k.mechanism), nil)}
+		public := t.half(pkcs11.CKO_PUBLIC_KEY, k.both, k.public, publicUsage)
+		private := t.half(pkcs11.CKO_PRIVATE_KEY, k.both, privateUsage)
+		_, _, err := v.raw.GenerateKeyPair(v.handle, mechanism, public, private)
+		return struct{}{}, wrap("C_GenerateKeyPair", err)
 	})
 	return err
 }
@@ -93,76 +88,61 @@ func (h *handle) has(ctx context.Context, id []byte) (bool, error) {
 	return len(keys) > 0, err
 }
 
-func attributeSet(t KeyTemplate, usage map[crypto11.AttributeType]any) (crypto11.AttributeSet, error) {
+func (t KeyTemplate) check() error {
 	if t.Label == "" || len(t.ID) == 0 {
-		return nil, fmt.Errorf("key template without a label or CKA_ID")
+		return fmt.Errorf("key template without a label or CKA_ID")
 	}
-	set, err := crypto11.NewAttributeSetWithIDAndLabel(t.ID, []byte(t.Label))
-	if err != nil {
-		return nil, err
-	}
-	for attribute, value := range usage {
-		if err := set.Set(attribute, value); err != nil {
-			return nil, err
-		}
-	}
-	return set, nil
+	return nil
 }
 
-// A keyKind is what a key type means to crypto11: a curve, or a size in bits.
+// half is the template of one half of a key pair.
+func (t KeyTemplate) half(class uint, attributes ...[]*pkcs11.Attribute) []*pkcs11.Attribute {
+	return slices.Concat(append(attributes, []*pkcs11.Attribute{
+		pkcs11.NewAttribute(pkcs11.CKA_CLASS, class),
+		pkcs11.NewAttribute(pkcs11.CKA_TOKEN, true),
+		pkcs11.NewAttribute(pkcs11.CKA_LABEL, t.Label),
+		pkcs11.NewAttribute(pkcs11.CKA_ID, t.ID),
+	})...)
+}
+
+// A keyKind is how a pair of a type is made: the mechanism, and what to say of both
+// halves and of the public one (PKCS#11 v2.40 mechanisms, sections 2.1.4 and 2.3.5).
 type keyKind struct {
-	curve elliptic.Curve
-	bits  int
+	mechanism    Mechanism
+	both, public []*pkcs11.Attribute
 }
 
-var keyKinds = map[KeyType]keyKind{
-	RSA2048: {bits: 2048},
-	RSA3072: {bits: 3072},
-	RSA4096: {bits: 4096},
-	P256:    {curve: elliptic.P256()},
-	P384:    {curve: elliptic.P384()},
+// kind says what key is to be made, of a template that is complete.
+func (t KeyTemplate) kind() (keyKind, error) {
+	if err := t.check(); err != nil {
+		return keyKind{}, err
+	}
+	if bits, ok := rsaBits[t.Type]; ok {
+		return keyKind{
+			mechanism: RSAKeyPairGen,
+			both:      []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_KEY_TYPE, pkcs11.CKK_RSA)},
+			public: []*pkcs11.Attribute{
+				pkcs11.NewAttribute(pkcs11.CKA_MODULUS_BITS, bits),
+				pkcs11.NewAttribute(pkcs11.CKA_PUBLIC_EXPONENT, []byte{1, 0, 1}),
+			},
+		}, nil
+	}
+	curve, ok := curves[t.Type]
+	if !ok {
+		return keyKind{}, fmt.Errorf("%w: key type %d", ErrUnsupported, t.Type)
+	}
+	params, err := curveParams(curve)
+	return keyKind{
+		mechanism: ECKeyPairGen,
+		both:      []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_KEY_TYPE, pkcs11.CKK_EC)},
+		public:    []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_EC_PARAMS, params)},
+	}, err
 }
 
-// generate has crypto11 make the key pair, in a Context of its own that shares
-// the login. Where crypto11 cannot use the module, it is done here.
-func (v session) generate(k keyKind, public, private crypto11.AttributeSet) error {
-	m := v.pool.core.module
-	if !v.pool.instance.anchored {
-		return v.generateRaw(k, public, private)
-	}
-	c, err := m.configure(m.slotConfig(v.pool.slot))
-	if err != nil {
-		return wrap("C_OpenSession", err)
-	}
-	defer func() { _ = c.Close() }()
-	if k.curve != nil {
-		_, err = c.GenerateECDSAKeyPairWithAttributes(public, private, k.curve)
-	} else {
-		_, err = c.GenerateRSAKeyPairWithAttributes(public, private, k.bits)
-	}
-	return wrap("C_GenerateKeyPair", err)
-}
-
-// generateRaw makes a key pair with C_GenerateKeyPair.
-func (v session) generateRaw(k keyKind, public, private crypto11.AttributeSet) error {
-	mechanism := pkcs11.NewMechanism(uint(RSAKeyPairGen), nil)
-	kind := []*pkcs11.Attribute{
-		pkcs11.NewAttribute(pkcs11.CKA_MODULUS_BITS, k.bits),
-		pkcs11.NewAttribute(pkcs11.CKA_PUBLIC_EXPONENT, []byte{1, 0, 1}),
-	}
-	if k.curve != nil {
-		params, err := curveParams(k.curve)
-		if err != nil {
-			return err
-		}
-		mechanism = pkcs11.NewMechanism(uint(ECKeyPairGen), nil)
-		kind = []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_EC_PARAMS, params)}
-	}
-	token := pkcs11.NewAttribute(pkcs11.CKA_TOKEN, true)
-	_, _, err := v.raw.GenerateKeyPair(v.handle, []*pkcs11.Mechanism{mechanism},
-		append(public.ToSlice(), append(kind, token)...), append(private.ToSlice(), token))
-	return wrap("C_GenerateKeyPair", err)
-}
+var (
+	rsaBits = map[KeyType]int{RSA2048: 2048, RSA3072: 3072, RSA4096: 4096}
+	curves  = map[KeyType]elliptic.Curve{P256: elliptic.P256(), P384: elliptic.P384()}
+)
 
 // ImportKey writes a key pair that was made elsewhere.
 func (h *handle) ImportKey(ctx context.Context, t KeyTemplate, key crypto.PrivateKey) (Key, error) {
@@ -189,22 +169,14 @@ func (h *handle) ImportKey(ctx context.Context, t KeyTemplate, key crypto.Privat
 }
 
 func importTemplates(t KeyTemplate, key crypto.PrivateKey) (public, private []*pkcs11.Attribute, err error) {
-	publicSet, err := attributeSet(t, publicUsage)
-	if err != nil {
-		return nil, nil, err
-	}
-	privateSet, err := attributeSet(t, privateUsage)
-	if err != nil {
+	if err := t.check(); err != nil {
 		return nil, nil, err
 	}
 	pub, prv, err := keyMaterial(key)
 	if err != nil {
 		return nil, nil, err
 	}
-	token := pkcs11.NewAttribute(pkcs11.CKA_TOKEN, true)
-	public = append(publicSet.ToSlice(), append(pub, token, pkcs11.NewAttribute(pkcs11.CKA_CLASS, pkcs11.CKO_PUBLIC_KEY))...)
-	private = append(privateSet.ToSlice(), append(prv, token, pkcs11.NewAttribute(pkcs11.CKA_CLASS, pkcs11.CKO_PRIVATE_KEY))...)
-	return public, private, nil
+	return t.half(pkcs11.CKO_PUBLIC_KEY, pub, publicUsage), t.half(pkcs11.CKO_PRIVATE_KEY, prv, privateUsage), nil
 }
 
 // keyMaterial gives the numbers of a key as attributes.

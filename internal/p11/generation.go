@@ -58,10 +58,10 @@ func (c *core) build(ctx context.Context, slot uint, pin []byte) (*generation, e
 	return g, nil
 }
 
-// close closes the sessions and logs out. The logout is needed because the
-// anchor may keep a session on the same token, and comes last because whoever is
-// still at work would find a token without private objects. It reports whether
-// no call is left inside the module.
+// close closes the sessions and logs out. The logout is needed because a session
+// with a hung call in it stays open, and the login with it, and comes last because
+// whoever is still at work would find a token without private objects. It reports
+// whether no call is left inside the module.
 func (g *generation) close(ctx context.Context) bool {
 	ended := g.pool.close(drainTime)
 	ctx, cancel := context.WithTimeout(ctx, drainTime)

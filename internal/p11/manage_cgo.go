@@ -52,8 +52,8 @@ func InitToken(ctx context.Context, r InitRequest) (info TokenInfo, err error) {
 		if err != nil {
 			return err
 		}
-		if err := m.initToken(raw, slot, r); err != nil {
-			return err
+		if err := raw.InitToken(slot, string(r.SOPIN), r.Label); err != nil {
+			return wrap("C_InitToken", err)
 		}
 		if err := initPIN(raw, slot, r.SOPIN, r.PIN); err != nil {
 			return err
@@ -63,39 +63,6 @@ func InitToken(ctx context.Context, r InitRequest) (info TokenInfo, err error) {
 		return err
 	})
 	return info, err
-}
-
-// initToken initialises a token on which nobody has a session. The anchor may
-// have one, from a token that was closed while others stayed open.
-func (m *module) initToken(raw library, slot uint, r InitRequest) error {
-	try := func() error {
-		return wrap("C_InitToken", raw.InitToken(slot, string(r.SOPIN), r.Label))
-	}
-	err := try()
-	if codeOf(err) != ckrSessionExists || !m.moveAnchor(raw, slot) {
-		return err
-	}
-	return try()
-}
-
-// moveAnchor takes the anchor's session to a token in another slot.
-func (m *module) moveAnchor(raw library, from uint) bool {
-	found, err := m.list(raw)
-	if err != nil || m.anchor == nil {
-		return false
-	}
-	for _, info := range found {
-		if info.Slot == from || !info.Flags.Initialized {
-			continue
-		}
-		anchor, err := m.configure(m.slotConfig(info.Slot))
-		if err == nil {
-			closeAnchor(m.anchor)
-			m.anchor = anchor
-			return true
-		}
-	}
-	return false
 }
 
 func (r InitRequest) check() error {

@@ -16,31 +16,26 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ThalesGroup/crypto11"
 	"github.com/miekg/pkcs11"
 )
 
 // A module is one PKCS#11 library of this process. C_Initialize, C_Finalize and
 // the login of a token are shared by everybody who uses the library, so they
 // have one owner, found by the canonical path of the file. In a process of its own
-// the library has them for itself, so that counts as another module.
-//
-// crypto11 must be the one that calls C_Initialize, and calls C_Finalize with
-// its last Context. The anchor is a Context that does nothing else than hold
-// the module initialised. The raw context shares that state. Two kinds of
-// module have it otherwise: those that give every loader an instance of its own
-// (p11-kit-client), and those whose token has one session, which crypto11 cannot
-// use. Of these the raw context is initialised and finalised here.
+// the library has them for itself, so that counts as another module. A library
+// that somebody else in this process has initialised is not opened: he may
+// finalise it at any time.
 type module struct {
 	path string
 	host string // the program it runs in; empty if that is this process
 
 	// life serialises everything that starts, stops, opens or closes.
-	life   sync.Mutex
-	users  int // opened tokens and those being opened
-	cores  map[*core]struct{}
-	anchor *crypto11.Context // nil if crypto11 cannot use the module
-	alone  bool              // whether crypto11 has been found unable to use it
+	life  sync.Mutex
+	users int // opened tokens and those being opened
+	cores map[*core]struct{}
+
+	// separate is whether every loader gets an instance of its own.
+	separate func() bool
 
 	running atomic.Pointer[instance] // nil unless the module is running
 
@@ -52,18 +47,13 @@ type module struct {
 // An instance is the library from C_Initialize to C_Finalize. Sessions and
 // handles of one mean something else, or nothing, to the next.
 type instance struct {
-	raw      library
-	gate     gate // around every call of raw
-	own      bool // whether raw is to be finalised here
-	separate bool // whether the library gives every loader an instance of its own
-	anchored bool // whether crypto11 works on the same state
+	raw  library
+	gate gate // around every call of raw
 }
 
 // finalise ends the library. Nobody may be inside.
 func (i *instance) finalise() {
-	if i.own {
-		_ = i.raw.Finalize()
-	}
+	_ = i.raw.Finalize()
 	i.raw.Destroy()
 }
 
@@ -109,14 +99,14 @@ func moduleFor(path, host string) (*module, error) {
 	m := modules.byPath[at]
 	if m == nil {
 		m = &module{path: canonical, host: host, cores: map[*core]struct{}{}}
+		m.separate = sync.OnceValue(func() bool { return host == "" && separate(canonical) })
 		modules.byPath[at] = m
 	}
 	return m, nil
 }
 
 // acquire makes sure the module runs and keeps it running until release.
-// The selector names a token to hold the anchor's session on.
-func (m *module) acquire(sel Selector, log *slog.Logger) error {
+func (m *module) acquire(log *slog.Logger) error {
 	m.life.Lock()
 	defer m.life.Unlock()
 	if m.running.Load().isGone() {
@@ -125,7 +115,7 @@ func (m *module) acquire(sel Selector, log *slog.Logger) error {
 		}
 	}
 	if m.running.Load() == nil {
-		if err := m.start(sel, log); err != nil {
+		if err := m.start(log); err != nil {
 			return err
 		}
 	}
@@ -166,139 +156,20 @@ func link(path string, slots *slotLock) (library, error) {
 }
 
 // start loads and initialises the library.
-func (m *module) start(sel Selector, log *slog.Logger) error {
-	anchor, err := m.newAnchor(sel)
-	if err != nil {
-		return err
-	}
+func (m *module) start(log *slog.Logger) error {
 	raw, err := m.load(log)
 	if err != nil {
-		closeAnchor(anchor)
 		return err
 	}
-	own, err := initialize(raw)
-	if err != nil {
+	if err := wrap("C_Initialize", raw.Initialize()); err != nil {
 		raw.Destroy()
-		closeAnchor(anchor)
 		return err
 	}
-	i := &instance{raw: raw, own: own || m.alone, separate: own && anchor != nil, anchored: !own && anchor != nil}
+	i := &instance{raw: raw}
 	i.gate.admit()
-	m.anchor = anchor
 	m.running.Store(i)
 	m.watch(i)
 	return nil
-}
-
-// newAnchor returns the crypto11 Context that holds the module initialised, nil
-// if crypto11 cannot use it, as one in another process. Having found that out,
-// crypto11 keeps a reference to the module, so it is not asked a second time.
-func (m *module) newAnchor(sel Selector) (*crypto11.Context, error) {
-	if m.alone || m.host != "" {
-		return nil, nil
-	}
-	cfg, err := m.anchorConfig(sel)
-	if err != nil {
-		return nil, err
-	}
-	anchor, err := m.configure(cfg)
-	switch {
-	case errors.Is(err, errOneSession):
-		m.alone = true
-		return nil, nil
-	case err != nil:
-		return nil, m.explain(sel, err)
-	}
-	return anchor, nil
-}
-
-// initialize reports whether the raw context got an instance of its own.
-func initialize(raw library) (own bool, err error) {
-	err = wrap("C_Initialize", raw.Initialize())
-	if codeOf(err) == ckrAlreadyInitialized {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// errOneSession stands for crypto11's panic at a token with a single session.
-var errOneSession = errors.New("crypto11 needs two sessions")
-
-// configure is crypto11.Configure, which lists the slots, without its panic.
-func (m *module) configure(cfg *crypto11.Config) (c *crypto11.Context, err error) {
-	defer func() {
-		if recover() != nil {
-			c, err = nil, errOneSession
-		}
-	}()
-	m.slots.RLock()
-	defer m.slots.RUnlock()
-	return crypto11.Configure(cfg)
-}
-
-func closeAnchor(anchor *crypto11.Context) {
-	if anchor != nil {
-		_ = anchor.Close()
-	}
-}
-
-// anchorConfig says where the anchor holds its session. crypto11 takes one
-// property of a token only, and the first token that has it.
-func (m *module) anchorConfig(sel Selector) (*crypto11.Config, error) {
-	cfg := m.crypto11Config()
-	switch {
-	case sel.Slot != nil:
-		return m.slotConfig(*sel.Slot), nil
-	case sel.Serial != "":
-		cfg.TokenSerial = sel.Serial
-	case sel.Label != "":
-		cfg.TokenLabel = sel.Label
-	default:
-		info, err := m.only(sel)
-		if err != nil {
-			return nil, err
-		}
-		return m.slotConfig(info.Slot), nil
-	}
-	return cfg, nil
-}
-
-// crypto11Config is for a Context that needs a session now and then, and shares
-// the login. It names no token yet.
-func (m *module) crypto11Config() *crypto11.Config {
-	return &crypto11.Config{Path: m.path, MaxSessions: 2, LoginNotSupported: true}
-}
-
-// slotConfig is crypto11Config for the token in a slot.
-func (m *module) slotConfig(slot uint) *crypto11.Config {
-	cfg, number := m.crypto11Config(), int(slot)
-	cfg.SlotNumber = &number
-	return cfg
-}
-
-// only returns the one token that matches, with the module not running.
-func (m *module) only(sel Selector) (info TokenInfo, err error) {
-	err = m.window(func(raw library) error {
-		found, err := m.list(raw)
-		if err != nil {
-			return err
-		}
-		info, err = chooseToken(m.path, sel, found)
-		return err
-	})
-	return info, err
-}
-
-// explain turns crypto11's refusal to start into the reason.
-func (m *module) explain(sel Selector, cause error) error {
-	var absent *TokenError
-	if _, err := m.only(sel); errors.As(err, &absent) {
-		return absent
-	}
-	if err := wrap("C_Initialize", cause); !errors.Is(err, cause) {
-		return err
-	}
-	return fmt.Errorf("PKCS#11 module %s: %w", m.path, cause)
 }
 
 // errInside is returned for a module that cannot be finalised.
@@ -309,21 +180,19 @@ var errInside = errors.New("a call hangs inside the PKCS#11 module")
 // instance it is in, which is finalised if it ever returns.
 func (m *module) stop() error {
 	switch i := m.running.Load(); {
-	case i.separate:
-		i.gate.retire(i.finalise)
 	case i.process() != nil:
 		if !i.gate.shut(drainTime) {
 			i.process().end(errStopped) // and with it the call inside
 		}
 		i.finalise()
+	case m.separate():
+		i.gate.retire(i.finalise)
 	case !i.gate.shut(drainTime):
 		return errInside
 	default:
 		i.finalise()
 	}
 	m.running.Store(nil)
-	closeAnchor(m.anchor)
-	m.anchor = nil
 	return nil
 }
 
@@ -331,7 +200,7 @@ func (m *module) stop() error {
 // opened again with the instance it failed with; if that is not the running one,
 // somebody else has done it. It is refused while another token of the module is
 // well, because it would lose its sessions, unless those are gone anyway.
-func (m *module) restart(sel Selector, failed *instance, log *slog.Logger) error {
+func (m *module) restart(failed *instance, log *slog.Logger) error {
 	m.life.Lock()
 	defer m.life.Unlock()
 	running := m.running.Load()
@@ -349,7 +218,7 @@ func (m *module) restart(sel Selector, failed *instance, log *slog.Logger) error
 			return err
 		}
 	}
-	return m.start(sel, log)
+	return m.start(log)
 }
 
 // call runs f inside the library.
@@ -384,12 +253,11 @@ func (m *module) window(f func(raw library) error) error {
 		return err
 	}
 	defer raw.Destroy()
-	own, err := initialize(raw)
-	if err != nil {
-		return err
-	}
-	if own {
+	switch err := wrap("C_Initialize", raw.Initialize()); {
+	case err == nil:
 		defer func() { _ = raw.Finalize() }()
+	case codeOf(err) != ckrAlreadyInitialized:
+		return err
 	}
 	return f(raw)
 }

@@ -82,20 +82,14 @@ func TestPINIsNotAskedFor(t *testing.T) {
 
 func TestSessionsFollowTheTokensLimit(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct {
-		wish, limit int
-		anchored    bool
-		want        int
-	}{
-		{0, 0, true, max(defaultSessions, processors())},
-		{16, 0, true, 16},
-		{16, 10, true, 10 - anchorSessions},
-		{4, 2, true, 1},
-		{4, 1, false, 1},
-		{4, 3, false, 3},
+	for _, tt := range []struct{ wish, limit, want int }{
+		{0, 0, max(defaultSessions, processors())},
+		{16, 0, 16},
+		{16, 10, 10},
+		{4, 1, 1},
+		{4, 3, 3},
 	} {
-		c, err := newCore(nil, Config{Sessions: tt.wish}, TokenInfo{MaxSessions: tt.limit}, tt.anchored)
-		require.NoError(t, err)
+		c := newCore(nil, Config{Sessions: tt.wish}, TokenInfo{MaxSessions: tt.limit})
 		require.Equal(t, tt.want, c.sessions)
 	}
 }

@@ -20,7 +20,7 @@ func Open(ctx context.Context, cfg Config) (_ Token, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := m.acquire(cfg.Select, cfg.Logger); err != nil {
+	if err := m.acquire(cfg.Logger); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -108,10 +108,7 @@ func (m *module) open(ctx context.Context, cfg Config, info TokenInfo, pin []byt
 		c.refs++
 		return c, nil
 	}
-	c, err := newCore(m, cfg, info, m.anchor != nil)
-	if err != nil {
-		return nil, err
-	}
+	c := newCore(m, cfg, info)
 	g, err := c.build(ctx, info.Slot, pin)
 	if err != nil {
 		return nil, err

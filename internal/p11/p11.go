@@ -2,8 +2,8 @@
 // Copyright The hsmtls-go Authors
 
 // Package p11 is the only package of this module that talks to a PKCS#11
-// library. It keeps crypto11 and miekg/pkcs11 behind the small interface
-// [Token]; none of their types, errors or handles leave it.
+// library. It keeps miekg/pkcs11 behind the small interface [Token]; none of
+// its types, errors or handles leave it.
 //
 // A loaded library is a process-wide thing: it is initialised once, logged in
 // once per token, and finalised under nobody. So there is one module object

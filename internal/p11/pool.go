@@ -32,6 +32,7 @@ type pool struct {
 	instance   *instance // of the module; nil if it did not run
 	limit      int       // workers, without the hung ones
 	loggedIn   atomic.Bool
+	renewing   sync.Mutex // held by who has two sessions
 
 	mu      sync.Mutex
 	idle    []*worker
@@ -200,8 +201,11 @@ func (p *pool) try(w *worker, j *job) error {
 	if !begun && isLost(err) {
 		err = fmt.Errorf("%w: %w", errLost, err)
 	}
-	if spoilsSession(err) {
+	switch {
+	case isLost(err):
 		p.closeSession(w)
+	case spoilsSession(err):
+		p.renewSession(w)
 	}
 	return err
 }
@@ -213,14 +217,14 @@ var wholeFunctions = []string{
 }
 
 // spoilsSession reports whether a session in which the module answered so is to
-// be closed, because some modules leave a failed operation active in it. A plain
+// be renewed, because some modules leave a failed operation active in it. A plain
 // refusal does not: if the session is the only one, the login ends with it.
 func spoilsSession(err error) bool {
 	if err == nil {
 		return false
 	}
 	var e *Error
-	return errors.As(err, &e) && (isLost(err) || isSuspect(err) || !slices.Contains(wholeFunctions, e.Op))
+	return errors.As(err, &e) && (isSuspect(err) || !slices.Contains(wholeFunctions, e.Op))
 }
 
 // openSession opens the session of a worker. The login belongs to the process
@@ -243,6 +247,23 @@ func (p *pool) openSession(raw library, w *worker) (err error) {
 		return &Error{Op: "C_GetSessionInfo", Code: ckrUserNotLoggedIn}
 	}
 	return wrap("C_GetSessionInfo", err)
+}
+
+// renewSession gives a worker another session. It is opened before the old one is
+// closed, if the token has one more, for the sake of the login. One at a time is
+// enough for that: who meets another closes his.
+func (p *pool) renewSession(w *worker) {
+	if !p.renewing.TryLock() {
+		p.closeSession(w)
+		return
+	}
+	defer p.renewing.Unlock()
+	old := *w
+	w.open = false
+	if err := p.call(func(raw library) error { return p.openSession(raw, w) }); err != nil {
+		p.closeSession(w)
+	}
+	p.closeSession(&old)
 }
 
 func (p *pool) closeSession(w *worker) {
@@ -274,13 +295,19 @@ func (p *pool) finish(w *worker, j *job, err error) *job {
 
 // rejoin lets a worker whose hung call returned carry on if there is need.
 func (p *pool) rejoin(w *worker) *job {
-	p.closeSession(w)
-	p.mu.Lock()
-	if p.workers > p.limit {
-		p.mu.Unlock()
+	if p.surplus() {
 		return nil
 	}
+	p.renewSession(w)
+	p.mu.Lock()
 	return p.await(w)
+}
+
+// surplus reports whether there are more workers than there is use for.
+func (p *pool) surplus() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closed || p.workers > p.limit
 }
 
 // await returns the next job. It is entered with mu held, and releases it. A caller that

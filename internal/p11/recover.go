@@ -172,7 +172,7 @@ func (c *core) rebuild(old *generation, cause error) {
 			return
 		}
 		if try >= gentleTries || isDead(cause) {
-			if err := c.module.restart(c.selector(), failed, c.log); err != nil {
+			if err := c.module.restart(failed, c.log); err != nil {
 				c.reasoned(err)
 			}
 		}

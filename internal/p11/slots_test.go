@@ -16,9 +16,8 @@ import (
 )
 
 // TestSlotsWhileTokensAreMade opens tokens, looks for one that is not there and
-// makes keys, for which crypto11 lists the slots too, while new tokens take the
-// blank one, so that SoftHSM adds the next. It is in a process of its own because
-// what it looks for ends the process.
+// makes keys, while new tokens take the blank one, so that SoftHSM adds the next.
+// It is in a process of its own because what it looks for ends the process.
 func TestSlotsWhileTokensAreMade(t *testing.T) {
 	if !hsmtest.Child(t) {
 		return
