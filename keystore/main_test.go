@@ -135,7 +135,15 @@ func (o *oddToken) CreateCertificate(ctx context.Context, c p11.CertificateTempl
 }
 
 func (o *oddToken) Keys(ctx context.Context, f p11.Filter) ([]p11.Key, error) {
-	keys, err := around(o, "Keys", func() ([]p11.Key, error) { return o.Token.Keys(ctx, f) })
+	return o.described(func() ([]p11.Key, error) { return o.Token.Keys(ctx, f) })
+}
+
+func (o *oddToken) PrivateKeys(ctx context.Context, f p11.Filter) ([]p11.Key, error) {
+	return o.described(func() ([]p11.Key, error) { return o.Token.PrivateKeys(ctx, f) })
+}
+
+func (o *oddToken) described(list func() ([]p11.Key, error)) ([]p11.Key, error) {
+	keys, err := around(o, "Keys", list)
 	if o.keys != nil {
 		o.keys(keys)
 	}

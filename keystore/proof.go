@@ -19,28 +19,34 @@ import (
 // public keys. The zero value is ready for use.
 type proofs struct {
 	mu   sync.Mutex
-	done map[[sha256.Size]byte]bool
+	done map[proof]bool
 }
 
-func (p *proofs) has(key [sha256.Size]byte) bool {
+// A proof is that a private key object, with its CKA_ID, belongs to a public key.
+type proof struct {
+	object p11.Object
+	key    [sha256.Size]byte // of both
+}
+
+func (p *proofs) has(key proof) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.done[key]
 }
 
-func (p *proofs) add(key [sha256.Size]byte) {
+func (p *proofs) add(key proof) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.done == nil {
-		p.done = map[[sha256.Size]byte]bool{}
+		p.done = map[proof]bool{}
 	}
 	p.done[key] = true
 }
 
 // prove has the token sign something fresh and verifies it with the public key,
-// once for each pair of CKA_ID and public key.
+// once for each pair of private key object and public key.
 func (s *Store) prove(ctx context.Context, k p11.Key, signer *p11.Signer, how scheme) error {
-	key, err := proofKey(k.ID, signer.Public())
+	key, err := proofOf(k, signer.Public())
 	if err != nil || s.proofs.has(key) {
 		return err
 	}
@@ -57,11 +63,11 @@ func (s *Store) prove(ctx context.Context, k p11.Key, signer *p11.Signer, how sc
 	return nil
 }
 
-func proofKey(id []byte, public crypto.PublicKey) (key [sha256.Size]byte, err error) {
+func proofOf(k p11.Key, public crypto.PublicKey) (proof, error) {
 	der, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
-		return key, fmt.Errorf("%w: %w", ErrUnsupported, err)
+		return proof{}, fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	sum := sha256.Sum256(der)
-	return sha256.Sum256(append(sum[:], id...)), nil
+	return proof{k.Object, sha256.Sum256(append(sum[:], k.ID...))}, nil
 }

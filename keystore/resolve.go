@@ -9,6 +9,7 @@ import (
 	"crypto"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -199,12 +200,14 @@ func setAside(c p11.Certificate) bool {
 	return names.IsTrustID(c.ID) || names.IsIssuerID(c.ID) || isNoteID(c.ID)
 }
 
-// keyFor returns the private key to which a certificate is bound.
+// keyFor returns the private key to which a certificate is bound. The public half is
+// asked for only if the key does not do: the certificate has it, and the proof shows
+// that it is the one.
 func (s *Store) keyFor(ctx context.Context, l leaf) (*Key, error) {
 	if len(l.ID) == 0 {
 		return nil, fmt.Errorf("%w: the certificate has no CKA_ID", ErrMismatch)
 	}
-	found, err := s.device.Keys(ctx, p11.Filter{ID: l.ID})
+	found, err := s.device.PrivateKeys(ctx, p11.Filter{ID: l.ID})
 	switch {
 	case err != nil:
 		return nil, err
@@ -213,10 +216,24 @@ func (s *Store) keyFor(ctx context.Context, l leaf) (*Key, error) {
 	case len(found) > 1:
 		return nil, ambiguousKeys(found)
 	}
-	if k := found[0]; k.Public != nil && !samePublic(k.Public, l.cert.PublicKey) {
-		return nil, fmt.Errorf("%w: key %q has the certificate's CKA_ID and another public key", ErrMismatch, k.Label)
+	key, err := s.open(ctx, found[0], l.cert.PublicKey)
+	if err != nil {
+		return nil, s.misfit(ctx, l, err)
 	}
-	return s.open(ctx, found[0], l.cert.PublicKey)
+	return key, nil
+}
+
+// misfit returns what is wrong with a certificate whose key could not be opened: its
+// public half is another one, or else err.
+func (s *Store) misfit(ctx context.Context, l leaf, err error) error {
+	if errors.As(err, new(*p11.UnavailableError)) {
+		return err
+	}
+	found, look := s.device.Keys(ctx, p11.Filter{ID: l.ID})
+	if look != nil || len(found) != 1 || found[0].Public == nil || samePublic(found[0].Public, l.cert.PublicKey) {
+		return err
+	}
+	return fmt.Errorf("%w: key %q has the certificate's CKA_ID and another public key", ErrMismatch, found[0].Label)
 }
 
 func ambiguousKeys(found []p11.Key) error {

@@ -5,6 +5,8 @@ package keystore
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"testing"
 	"time"
@@ -56,6 +58,15 @@ func TestResolutionRefuses(t *testing.T) {
 			name: "certificate of another key",
 			plant: func(t *testing.T, s *Store, key *Key, leaf *x509.Certificate) {
 				write(t, s, "x", key.Info().ID, authority().Client("x").Leaf)
+			},
+			want: ErrMismatch,
+		},
+		{
+			name: "certificate of a key of another type",
+			plant: func(t *testing.T, s *Store, key *Key, leaf *x509.Certificate) {
+				rsa, err := rsa.GenerateKey(rand.Reader, 2048)
+				require.NoError(t, err)
+				write(t, s, "x", key.Info().ID, authority().Issue(testpki.ClientTemplate("x"), rsa.Public()))
 			},
 			want: ErrMismatch,
 		},

@@ -51,7 +51,7 @@ func (v session) data(h pkcs11.ObjectHandle) (Data, error) {
 		Object:      v.object(h),
 		Label:       string(a[pkcs11.CKA_LABEL]),
 		Application: string(a[pkcs11.CKA_APPLICATION]),
-		Value:       a[pkcs11.CKA_VALUE],
+		Value:       a.bytes(pkcs11.CKA_VALUE),
 		Private:     a.bool(pkcs11.CKA_PRIVATE),
 	}, nil
 }

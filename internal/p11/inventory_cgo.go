@@ -73,7 +73,7 @@ func (h *handle) ReadData(ctx context.Context, objects []Object) ([]Data, error)
 func (h *handle) KeyIDs(ctx context.Context, objects []Object) ([][]byte, error) {
 	return readListed(ctx, h, objects, func(v session, o pkcs11.ObjectHandle) ([]byte, error) {
 		a, err := v.attributes(o, pkcs11.CKA_ID)
-		return slices.Clone(a[pkcs11.CKA_ID]), err
+		return a.bytes(pkcs11.CKA_ID), err
 	})
 }
 

@@ -20,14 +20,31 @@ import (
 
 // Keys returns the private keys that match f with their public halves.
 func (h *handle) Keys(ctx context.Context, f Filter) ([]Key, error) {
+	return h.keys(ctx, f, session.pair)
+}
+
+// PrivateKeys returns the private keys that match f.
+func (h *handle) PrivateKeys(ctx context.Context, f Filter) ([]Key, error) {
+	return h.keys(ctx, f, session.key)
+}
+
+func (h *handle) keys(ctx context.Context, f Filter, read func(session, pkcs11.ObjectHandle) (Key, error)) ([]Key, error) {
 	return object(ctx, h, true, func(v session) ([]Key, error) {
-		keys, err := collect(v, pkcs11.CKO_PRIVATE_KEY, f, v.key)
+		keys, err := collect(v, pkcs11.CKO_PRIVATE_KEY, f, func(o pkcs11.ObjectHandle) (Key, error) { return read(v, o) })
 		if err == nil && len(keys) == 1 && len(f.ID) > 0 && f.Label == "" {
 			// Who signs with it need not look for it again.
 			v.pool.generation.keep(f.ID, pkcs11.ObjectHandle(keys[0].handle), keys[0].AlwaysAuthenticate)
 		}
 		return keys, err
 	})
+}
+
+func (v session) pair(h pkcs11.ObjectHandle) (Key, error) {
+	k, err := v.key(h)
+	if err != nil {
+		return Key{}, err
+	}
+	return k, v.addPublic(&k)
 }
 
 func (v session) key(h pkcs11.ObjectHandle) (Key, error) {
@@ -38,10 +55,10 @@ func (v session) key(h pkcs11.ObjectHandle) (Key, error) {
 	if err != nil {
 		return Key{}, err
 	}
-	k := Key{
+	return Key{
 		Object: v.object(h),
 		Label:  string(a[pkcs11.CKA_LABEL]),
-		ID:     a[pkcs11.CKA_ID],
+		ID:     a.bytes(pkcs11.CKA_ID),
 		Attributes: Attributes{
 			Sensitive:          a.bool(pkcs11.CKA_SENSITIVE),
 			AlwaysSensitive:    a.bool(pkcs11.CKA_ALWAYS_SENSITIVE),
@@ -56,8 +73,7 @@ func (v session) key(h pkcs11.ObjectHandle) (Key, error) {
 			SignRecover:        a.bool(pkcs11.CKA_SIGN_RECOVER),
 			AlwaysAuthenticate: a.bool(pkcs11.CKA_ALWAYS_AUTHENTICATE),
 		},
-	}
-	return k, v.addPublic(&k)
+	}, nil
 }
 
 // addPublic finds the public half of k. Without a CKA_ID nothing says which

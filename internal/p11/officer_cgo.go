@@ -6,6 +6,7 @@
 package p11
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -105,7 +106,7 @@ func (o officer) read(h pkcs11.ObjectHandle) (Certificate, error) {
 		Object:  Object{handle: uint(h)},
 		Label:   string(a[pkcs11.CKA_LABEL]),
 		ID:      a[pkcs11.CKA_ID],
-		Value:   unpad(a[pkcs11.CKA_VALUE]),
+		Value:   bytes.Clone(unpad(a[pkcs11.CKA_VALUE])),
 		Trusted: a.bool(pkcs11.CKA_TRUSTED),
 	}, err
 }

@@ -84,6 +84,10 @@ type Token interface {
 	// found under the same CKA_ID. An empty result is not an error.
 	Keys(ctx context.Context, f Filter) ([]Key, error)
 
+	// PrivateKeys is Keys without the public halves, which are a search and a call
+	// for each key.
+	PrivateKeys(ctx context.Context, f Filter) ([]Key, error)
+
 	// PublicKeys returns the public key objects that match f, whether the token
 	// has the private half or not. An empty result is not an error.
 	PublicKeys(ctx context.Context, f Filter) ([]PublicKey, error)

@@ -27,7 +27,7 @@ func (h *handle) PublicKeys(ctx context.Context, f Filter) ([]PublicKey, error) 
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, PublicKey{Object: v.object(o), Label: string(a[pkcs11.CKA_LABEL]), ID: a[pkcs11.CKA_ID]})
+			all = append(all, PublicKey{Object: v.object(o), Label: string(a[pkcs11.CKA_LABEL]), ID: a.bytes(pkcs11.CKA_ID)})
 		}
 		return all, nil
 	})

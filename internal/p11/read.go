@@ -16,33 +16,17 @@ import (
 	"github.com/miekg/pkcs11"
 )
 
-// The attributes of a certificate object, in the order they are read, and the
-// room for each. What needs more is read once more with far more. One byte is
-// to spare everywhere: what a module has not touched can be told.
-var (
-	certificateAttributes = []uint{pkcs11.CKA_VALUE, pkcs11.CKA_ID, pkcs11.CKA_LABEL,
-		pkcs11.CKA_PRIVATE, pkcs11.CKA_TRUSTED, pkcs11.CKA_CERTIFICATE_CATEGORY}
-	usualRoom = []uint{4096, 256, 256, 8, 8, 16}
-	largeRoom = []uint{1 << 16, 4096, 4096, 8, 8, 16}
-)
-
-// certificate reads one object, with one call if the module keeps to the standard
-// and the values have a usual size.
+// certificate reads one object.
 func (v session) certificate(h pkcs11.ObjectHandle) (Certificate, error) {
-	a, err := v.raw.readInto(v.handle, h, certificateAttributes, usualRoom)
-	if codeOf(err) == ckrBufferTooSmall {
-		a, err = v.raw.readInto(v.handle, h, certificateAttributes, largeRoom)
-	}
-	if codeOf(err) == ckrBufferTooSmall || isAttributeRefusal(err) {
-		a, err = v.attributes(h, certificateAttributes...)
-	}
+	a, err := v.attributes(h, pkcs11.CKA_VALUE, pkcs11.CKA_ID, pkcs11.CKA_LABEL,
+		pkcs11.CKA_PRIVATE, pkcs11.CKA_TRUSTED, pkcs11.CKA_CERTIFICATE_CATEGORY)
 	if err != nil {
 		return Certificate{}, err
 	}
 	return Certificate{
 		Object:   v.object(h),
 		Label:    string(a[pkcs11.CKA_LABEL]),
-		ID:       bytes.Clone(a[pkcs11.CKA_ID]),
+		ID:       a.bytes(pkcs11.CKA_ID),
 		Value:    bytes.Clone(unpad(a[pkcs11.CKA_VALUE])),
 		Private:  a.bool(pkcs11.CKA_PRIVATE),
 		Trusted:  a.bool(pkcs11.CKA_TRUSTED),

@@ -13,7 +13,7 @@ struct attribute { ulong_t type; void *value; ulong_t length; };
 
 typedef ulong_t (*get_attribute_value)(ulong_t session, ulong_t object, struct attribute *a, ulong_t n);
 
-enum { C_GET_ATTRIBUTE_VALUE = 1 + 24, MOST_ATTRIBUTES = 8 };
+enum { C_GET_ATTRIBUTE_VALUE = 1 + 24, MOST_ATTRIBUTES = 16 };
 
 struct module { void *handle; void **functions; };
 
@@ -43,10 +43,11 @@ import (
 // unavailable is CK_UNAVAILABLE_INFORMATION as a length.
 const unavailable = ^C.ulong_t(0)
 
-// readInto reads attributes with one call, which miekg/pkcs11 does with two: it
-// asks for the lengths first. Room says how long each may be, a multiple of 8. An
-// attribute that the object does not have is absent if the module has gone on to
-// the others, as PKCS#11 v2.40 section 5.7 wants; else the refusal is returned.
+// readInto reads at most 16 attributes with one call, which miekg/pkcs11 does with
+// two: it asks for the lengths first. Room is a multiple of 8 for each; a value must
+// be shorter. An attribute that the object does not have is absent if the module has
+// gone on to the others, as PKCS#11 v2.40 section 5.7 wants; else the refusal is
+// returned: a length that the module has not touched tells.
 func (l linked) readInto(s pkcs11.SessionHandle, o pkcs11.ObjectHandle, types, room []uint) (attributes, error) {
 	total := uint(0)
 	kinds, lengths := make([]C.ulong_t, len(types)), make([]C.ulong_t, len(types))
@@ -63,21 +64,16 @@ func (l linked) readInto(s pkcs11.SessionHandle, o pkcs11.ObjectHandle, types, r
 	}
 	got := make(attributes, len(types))
 	for i, t := range types {
-		n := lengths[i]
-		switch {
-		case err != nil && (n == C.ulong_t(room[i]) || n == unavailable && i < neededAttributes):
-			return nil, err
+		switch n := lengths[i]; {
 		case n == unavailable:
-		case n > C.ulong_t(room[i]):
-			return nil, &Error{Op: "C_GetAttributeValue", Code: ckrBufferTooSmall}
-		default:
+		case n < C.ulong_t(room[i]):
 			got[t] = buffer[:n]
+		case err != nil:
+			return nil, err
+		default:
+			return nil, &Error{Op: "C_GetAttributeValue", Code: ckrBufferTooSmall}
 		}
 		buffer = buffer[room[i]:]
 	}
 	return got, nil
 }
-
-// neededAttributes are those at the beginning of certificateAttributes without
-// which a certificate is not worth its name.
-const neededAttributes = 3

@@ -7,6 +7,7 @@ package p11
 
 import "github.com/miekg/pkcs11"
 
+// readInto is that of read_direct.go, with one call more.
 func (l linked) readInto(s pkcs11.SessionHandle, o pkcs11.ObjectHandle, types, _ []uint) (attributes, error) {
 	return session{raw: l, handle: s}.read(o, types...)
 }

@@ -6,6 +6,7 @@
 package p11
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"slices"
@@ -36,8 +37,15 @@ func (v session) loginAgain() error {
 	return wrap("C_Login", v.raw.Login(v.handle, pkcs11.CKU_CONTEXT_SPECIFIC, string(pin)))
 }
 
-// findBatch is how many handles one C_FindObjects may return.
-const findBatch = 2048
+// findBatch is how many handles one C_FindObjects may return. An answer with fewer
+// than lastBatch ends a search without the question that brings none. PKCS#11 v2.40
+// section 5.7 promises that of no answer but the empty one; but NSS asks for ten at a
+// time, and takes fewer for the end, as p11-kit does with 64. So a module that
+// gives fewer and has more works with neither.
+const (
+	findBatch = 2048
+	lastBatch = 10
+)
 
 // find returns the handles of all objects that have the attributes.
 func find(raw library, s pkcs11.SessionHandle, template ...*pkcs11.Attribute) (_ []pkcs11.ObjectHandle, err error) {
@@ -55,10 +63,9 @@ func find(raw library, s pkcs11.SessionHandle, template ...*pkcs11.Attribute) (_
 		if err != nil {
 			return nil, wrap("C_FindObjects", err)
 		}
-		if len(found) == 0 {
+		if all = append(all, found...); len(found) < lastBatch {
 			return all, nil
 		}
-		all = append(all, found...)
 	}
 }
 
@@ -87,17 +94,17 @@ func (v session) object(h pkcs11.ObjectHandle) Object {
 // the object does not have is absent.
 type attributes map[uint][]byte
 
-// attributes reads the given attributes, in one call where the token knows all
-// of them and one by one where it does not: a single unknown one fails the
-// whole call.
+// attributes reads the given attributes, with one call if the module keeps to the
+// standard and the values have a usual size, one by one where a single attribute that
+// the module does not know fails the whole call.
 func (v session) attributes(h pkcs11.ObjectHandle, types ...uint) (attributes, error) {
-	got, err := v.read(h, types...)
+	got, err := v.sized(h, types)
 	if !isAttributeRefusal(err) {
 		return got, err
 	}
 	got = attributes{}
 	for _, t := range types {
-		one, err := v.read(h, t)
+		one, err := v.sized(h, []uint{t})
 		if isAttributeRefusal(err) {
 			continue
 		}
@@ -109,6 +116,36 @@ func (v session) attributes(h pkcs11.ObjectHandle, types ...uint) (attributes, e
 	return got, nil
 }
 
+// sized reads attributes into the room they usually need. What needs more is read
+// again into sixteen times as much, and then with the question how much it is.
+func (v session) sized(h pkcs11.ObjectHandle, types []uint) (attributes, error) {
+	room := make([]uint, len(types))
+	for _, times := range []uint{1, 16} {
+		for i, t := range types {
+			room[i] = usualRoom(t) * times
+		}
+		got, err := v.raw.readInto(v.handle, h, types, room)
+		if codeOf(err) != ckrBufferTooSmall {
+			return got, err
+		}
+	}
+	return v.read(h, types...)
+}
+
+// usualRoom is enough for most values of an attribute.
+func usualRoom(t uint) uint {
+	switch t {
+	case pkcs11.CKA_VALUE:
+		return 4096
+	case pkcs11.CKA_MODULUS:
+		return 1024
+	case pkcs11.CKA_LABEL, pkcs11.CKA_ID, pkcs11.CKA_APPLICATION, pkcs11.CKA_PUBLIC_EXPONENT, pkcs11.CKA_EC_PARAMS, pkcs11.CKA_EC_POINT:
+		return 256
+	}
+	return 16 // numbers and truth values
+}
+
+// read asks how long the values are and then for the values.
 func (v session) read(h pkcs11.ObjectHandle, types ...uint) (attributes, error) {
 	template := make([]*pkcs11.Attribute, len(types))
 	for i, t := range types {
@@ -130,6 +167,9 @@ func (v session) read(h pkcs11.ObjectHandle, types ...uint) (attributes, error) 
 func isAttributeRefusal(err error) bool {
 	return slices.Contains([]uint{ckrAttributeTypeInvalid, ckrAttributeSensitive, ckrAttributeValue}, codeOf(err))
 }
+
+// bytes is a copy, because the values of an object are parts of one buffer.
+func (a attributes) bytes(t uint) []byte { return bytes.Clone(a[t]) }
 
 func (a attributes) bool(t uint) bool { return len(a[t]) > 0 && a[t][0] != 0 }
 
