@@ -46,9 +46,9 @@ type pool struct {
 	ended   chan struct{} // closed with the last worker of a closed pool
 }
 
-// maxHung is how many hung workers are replaced. More threads than that are
-// not risked on a module that swallows them.
-const maxHung = 8
+// maxSpare is how many hung workers are replaced. More threads than that are not risked
+// on a module that swallows them, or takes long about everything.
+const maxSpare = 2
 
 // A worker owns one session.
 type worker struct {
@@ -108,7 +108,7 @@ func (p *pool) fits(j *job) bool {
 }
 
 // mayStart reports whether another worker may start. mu is held.
-func (p *pool) mayStart() bool { return p.workers < p.limit && p.hung <= maxHung }
+func (p *pool) mayStart() bool { return p.workers < p.limit && p.workers+p.hung < p.limit+maxSpare }
 
 // pop takes the first job of the queue that the token can take, nil if there is
 // none. mu is held.
