@@ -150,7 +150,9 @@ type IdentityInfo struct {
 
 	// Problem is why Identity would refuse it, or why peers will: a certificate
 	// that is not valid now is an [x509.CertificateInvalidError]. Nil means that
-	// nothing is known against it; no test signature is made.
+	// nothing is known against it. No test signature is made, so a public half on the
+	// token that is not the certificate's is a problem here, and none to Identity if
+	// the private half signs well.
 	Problem error
 }
 

@@ -19,35 +19,34 @@ import (
 // public keys. The zero value is ready for use.
 type proofs struct {
 	mu   sync.Mutex
-	done map[proof]bool
+	done map[proof]p11.Object
 }
 
-// A proof is that a private key object, with its CKA_ID, belongs to a public key.
-type proof struct {
-	object p11.Object
-	key    [sha256.Size]byte // of both
-}
+// A proof is a CKA_ID with a public key, of which a private key object has shown that
+// it belongs to both.
+type proof [sha256.Size]byte
 
-func (p *proofs) has(key proof) bool {
+func (p *proofs) has(key proof, shown p11.Object) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.done[key]
+	o, ok := p.done[key]
+	return ok && o == shown
 }
 
-func (p *proofs) add(key proof) {
+func (p *proofs) add(key proof, shown p11.Object) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.done == nil {
-		p.done = map[proof]bool{}
+		p.done = map[proof]p11.Object{}
 	}
-	p.done[key] = true
+	p.done[key] = shown
 }
 
 // prove has the token sign something fresh and verifies it with the public key,
 // once for each pair of private key object and public key.
 func (s *Store) prove(ctx context.Context, k p11.Key, signer *p11.Signer, how scheme) error {
-	key, err := proofOf(k, signer.Public())
-	if err != nil || s.proofs.has(key) {
+	key, err := proofOf(k.ID, signer.Public())
+	if err != nil || s.proofs.has(key, k.Object) {
 		return err
 	}
 	// The words keep the signature from being of use anywhere else.
@@ -59,15 +58,15 @@ func (s *Store) prove(ctx context.Context, k p11.Key, signer *p11.Signer, how sc
 	if !how.verify(signer.Public(), challenge, sig) {
 		return fmt.Errorf("%w: a test signature does not verify", ErrMismatch)
 	}
-	s.proofs.add(key)
+	s.proofs.add(key, k.Object)
 	return nil
 }
 
-func proofOf(k p11.Key, public crypto.PublicKey) (proof, error) {
+func proofOf(id []byte, public crypto.PublicKey) (proof, error) {
 	der, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
 		return proof{}, fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	sum := sha256.Sum256(der)
-	return proof{k.Object, sha256.Sum256(append(sum[:], k.ID...))}, nil
+	return sha256.Sum256(append(sum[:], id...)), nil
 }

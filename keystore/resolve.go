@@ -216,6 +216,9 @@ func (s *Store) keyFor(ctx context.Context, l leaf) (*Key, error) {
 	case len(found) > 1:
 		return nil, ambiguousKeys(found)
 	}
+	if a := found[0].Algorithm; a != x509.UnknownPublicKeyAlgorithm && a != l.cert.PublicKeyAlgorithm {
+		return nil, fmt.Errorf("%w: the certificate is of a key for %v, and the key with its CKA_ID for %v", ErrMismatch, l.cert.PublicKeyAlgorithm, a)
+	}
 	key, err := s.open(ctx, found[0], l.cert.PublicKey)
 	if err != nil {
 		return nil, s.misfit(ctx, l, err)

@@ -146,6 +146,7 @@ func TestResolutionRefuses(t *testing.T) {
 			require.ErrorAs(t, err, &typed)
 			require.Equal(t, "x", typed.Alias)
 			requireListed(t, odd, test.want)
+			require.Zero(t, s.device.Status().Outages, "what somebody has put there is no outage")
 		})
 	}
 }

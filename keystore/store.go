@@ -19,8 +19,9 @@
 //     issuers kept for chains do not count,
 //  2. the private key whose CKA_ID is the certificate's,
 //  3. what the token says of that key: made inside, never extractable, may sign,
-//  4. the proof: the public keys are equal, and a test signature verifies. The
-//     signature is made once per key and Store.
+//  4. the proof: a test signature of the key verifies with the certificate. It is
+//     made once per key and Store, and again after an outage. What the token has as
+//     public half of the key only says why, if it does not.
 //
 // Two candidates in step 1 or 2 are [ErrAmbiguous]; copies that are the same in label,
 // id and certificate are one. While [Store.Replace] is at

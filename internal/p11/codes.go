@@ -89,6 +89,7 @@ var codeHints = map[uint]string{
 	ckrMechanismInvalid:    "the token cannot do this algorithm",
 	ckrUserNotLoggedIn:     "the login was lost",
 	ckrNotInitialized:      "the module was finalised by somebody else",
+	ckrAlreadyInitialized:  "somebody else in this process uses the module, and might finalise it",
 	ckrAttributeReadOnly:   "only the security officer may set this",
 	ckrUserAlreadyLoggedIn: "this process is logged in already",
 }

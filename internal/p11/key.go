@@ -11,6 +11,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"crypto/x509"
 	"encoding/asn1"
 	"fmt"
 	"math/big"
@@ -48,7 +49,7 @@ func (v session) pair(h pkcs11.ObjectHandle) (Key, error) {
 }
 
 func (v session) key(h pkcs11.ObjectHandle) (Key, error) {
-	a, err := v.attributes(h, pkcs11.CKA_LABEL, pkcs11.CKA_ID,
+	a, err := v.attributes(h, pkcs11.CKA_LABEL, pkcs11.CKA_ID, pkcs11.CKA_KEY_TYPE,
 		pkcs11.CKA_SENSITIVE, pkcs11.CKA_ALWAYS_SENSITIVE, pkcs11.CKA_EXTRACTABLE, pkcs11.CKA_NEVER_EXTRACTABLE,
 		pkcs11.CKA_LOCAL, pkcs11.CKA_PRIVATE, pkcs11.CKA_SIGN, pkcs11.CKA_DECRYPT, pkcs11.CKA_UNWRAP,
 		pkcs11.CKA_DERIVE, pkcs11.CKA_SIGN_RECOVER, pkcs11.CKA_ALWAYS_AUTHENTICATE)
@@ -59,6 +60,8 @@ func (v session) key(h pkcs11.ObjectHandle) (Key, error) {
 		Object: v.object(h),
 		Label:  string(a[pkcs11.CKA_LABEL]),
 		ID:     a.bytes(pkcs11.CKA_ID),
+
+		Algorithm: a.algorithm(),
 		Attributes: Attributes{
 			Sensitive:          a.bool(pkcs11.CKA_SENSITIVE),
 			AlwaysSensitive:    a.bool(pkcs11.CKA_ALWAYS_SENSITIVE),
@@ -74,6 +77,19 @@ func (v session) key(h pkcs11.ObjectHandle) (Key, error) {
 			AlwaysAuthenticate: a.bool(pkcs11.CKA_ALWAYS_AUTHENTICATE),
 		},
 	}, nil
+}
+
+// algorithm is the kind of a key. The number of RSA is zero, so a key that does not
+// say what it is must be told from one that does.
+func (a attributes) algorithm() x509.PublicKeyAlgorithm {
+	switch kind := a.ulong(pkcs11.CKA_KEY_TYPE); {
+	case len(a[pkcs11.CKA_KEY_TYPE]) == 0:
+	case kind == pkcs11.CKK_RSA:
+		return x509.RSA
+	case kind == pkcs11.CKK_EC:
+		return x509.ECDSA
+	}
+	return x509.UnknownPublicKeyAlgorithm
 }
 
 // addPublic finds the public half of k. Without a CKA_ID nothing says which
@@ -112,10 +128,10 @@ func (v session) publicKey(h pkcs11.ObjectHandle) (crypto.PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch a.ulong(pkcs11.CKA_KEY_TYPE) {
-	case pkcs11.CKK_RSA:
+	switch a.algorithm() {
+	case x509.RSA:
 		return rsaPublicKey(a[pkcs11.CKA_MODULUS], a[pkcs11.CKA_PUBLIC_EXPONENT]), nil
-	case pkcs11.CKK_EC:
+	case x509.ECDSA:
 		return ecPublicKey(a[pkcs11.CKA_EC_PARAMS], a[pkcs11.CKA_EC_POINT]), nil
 	}
 	return nil, nil

@@ -16,6 +16,7 @@ package p11
 import (
 	"context"
 	"crypto"
+	"crypto/x509"
 	"log/slog"
 	"time"
 )
@@ -273,6 +274,11 @@ type Key struct {
 	Label  string
 	ID     []byte
 	Public crypto.PublicKey // nil if the token has no public half under ID, or one of a kind unknown here
+
+	// Algorithm is what the private half says of itself; zero if it is of a kind
+	// unknown here, or does not say.
+	Algorithm x509.PublicKeyAlgorithm
+
 	Attributes
 
 	public []Object // the public key objects under ID

@@ -176,6 +176,7 @@ func (p *pool) work(j *job) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.workers--
+	p.dispatch() // it may have been one too many only while others were ending too
 	if p.closed && p.workers+p.hung == 0 {
 		close(p.ended)
 	}
@@ -253,6 +254,9 @@ func (p *pool) openSession(raw library, w *worker) (err error) {
 // closed, if the token has one more, for the sake of the login. One at a time is
 // enough for that: who meets another closes his.
 func (p *pool) renewSession(w *worker) {
+	if !w.open {
+		return
+	}
 	if !p.renewing.TryLock() {
 		p.closeSession(w)
 		return

@@ -47,7 +47,9 @@ const unavailable = ^C.ulong_t(0)
 // two: it asks for the lengths first. Room is a multiple of 8 for each; a value must
 // be shorter. An attribute that the object does not have is absent if the module has
 // gone on to the others, as PKCS#11 v2.40 section 5.7 wants; else the refusal is
-// returned: a length that the module has not touched tells.
+// returned: a length that the module has not touched tells. So it is if an attribute is
+// missing that every such object has: the same answer stands for a value that did not
+// fit, where another attribute is refused.
 func (l linked) readInto(s pkcs11.SessionHandle, o pkcs11.ObjectHandle, types, room []uint) (attributes, error) {
 	total := uint(0)
 	kinds, lengths := make([]C.ulong_t, len(types)), make([]C.ulong_t, len(types))
@@ -65,6 +67,8 @@ func (l linked) readInto(s pkcs11.SessionHandle, o pkcs11.ObjectHandle, types, r
 	got := make(attributes, len(types))
 	for i, t := range types {
 		switch n := lengths[i]; {
+		case n == unavailable && err != nil && len(types) > 1 && isEverywhere(t):
+			return nil, err
 		case n == unavailable:
 		case n < C.ulong_t(room[i]):
 			got[t] = buffer[:n]

@@ -81,6 +81,23 @@ func TestReadCertificates(t *testing.T) {
 	require.Empty(t, read)
 }
 
+// TestSearchEnds counts the answers of a search: ten handles may be a module's most.
+func TestSearchEnds(t *testing.T) {
+	t.Parallel()
+	m := faultp11.New(t)
+	token := hsmtest.Open(t, m.Config(t)).Device()
+	der := testpki.NewRoot("root").Certificate.Raw
+	for n := range 11 {
+		m.ResetCalls()
+		objects, err := token.CertificateObjects(t.Context())
+		require.NoError(t, err)
+		require.Len(t, objects, n)
+		require.Equal(t, 1+n/10, m.Calls("C_FindObjects"), n)
+		_, err = token.CreateCertificate(t.Context(), p11.CertificateTemplate{Label: "one of many", Value: der})
+		require.NoError(t, err)
+	}
+}
+
 // A value that is larger than usual takes a second call.
 func TestReadLargeCertificate(t *testing.T) {
 	t.Parallel()
@@ -102,4 +119,11 @@ func TestReadLargeCertificate(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(cert.Raw, read[0].Value))
 	require.Equal(t, 2, m.Calls("C_GetAttributeValue"))
+
+	const trusted = 0x86
+	m.RefuseAttributes(trusted)
+	read, err = token.ReadCertificates(t.Context(), objects)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(cert.Raw, read[0].Value), "an attribute that is not known stands in the way")
+	require.Equal(t, "large", read[0].Label)
 }

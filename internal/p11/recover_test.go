@@ -290,7 +290,7 @@ func TestModuleThatSwallowsThreads(t *testing.T) {
 	}
 	wg.Wait()
 	require.EqualValues(t, 200, busy.Load())
-	require.LessOrEqual(t, b.MaxInFlight("C_SignInit"), 2+9)
+	require.LessOrEqual(t, b.MaxInFlight("C_SignInit"), 2+2)
 	require.Positive(t, b.token.Status().Shed)
 	b.Clear("C_SignInit")
 	b.Release()

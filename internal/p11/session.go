@@ -145,6 +145,11 @@ func usualRoom(t uint) uint {
 	return 16 // numbers and truth values
 }
 
+// isEverywhere reports whether every object of which it is read has an attribute.
+func isEverywhere(t uint) bool {
+	return slices.Contains([]uint{pkcs11.CKA_VALUE, pkcs11.CKA_LABEL, pkcs11.CKA_ID, pkcs11.CKA_APPLICATION, pkcs11.CKA_KEY_TYPE}, t)
+}
+
 // read asks how long the values are and then for the values.
 func (v session) read(h pkcs11.ObjectHandle, types ...uint) (attributes, error) {
 	template := make([]*pkcs11.Attribute, len(types))

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/pkcs11"
 	"github.com/stretchr/testify/require"
 
 	"github.com/hsmtls/hsmtls-go/internal/hsmtest/faultp11"
@@ -66,4 +67,27 @@ func TestSlowTokenGetsAllSessions(t *testing.T) {
 	}
 	require.Equal(t, callers, b.MaxInFlight("C_Sign"))
 	require.Zero(t, b.Misuse())
+}
+
+// TestInitialisedBySomebodyElse refuses a module that another user in the process has
+// initialised, and leaves it to him.
+func TestInitialisedBySomebodyElse(t *testing.T) {
+	t.Parallel()
+	m := faultp11.New(t)
+	cfg := faultConfig(t, m)
+	somebody := pkcs11.New(m.Path)
+	require.NotNil(t, somebody)
+	defer somebody.Destroy()
+	require.NoError(t, somebody.Initialize())
+
+	_, err := p11.Open(t.Context(), cfg)
+	var refused *p11.Error
+	require.ErrorAs(t, err, &refused)
+	require.EqualValues(t, pkcs11.CKR_CRYPTOKI_ALREADY_INITIALIZED, refused.Code)
+	require.ErrorContains(t, err, "somebody else in this process")
+
+	_, err = somebody.GetInfo()
+	require.NoError(t, err)
+	require.NoError(t, somebody.Finalize())
+	open(t, cfg)
 }

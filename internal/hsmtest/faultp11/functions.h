@@ -298,7 +298,7 @@ static CK_RV our_C_GetAttributeValue(CK_SESSION_HANDLE s, CK_OBJECT_HANDLE o, CK
 		for (CK_ULONG i = 0; i < n && rv != CKR_SESSION_HANDLE_INVALID; i++)
 			if (refused(ANY_CLASS, &t[i], 1) == CKR_ATTRIBUTE_TYPE_INVALID) {
 				t[i].ulValueLen = (CK_ULONG)-1;
-				if (rv == CKR_OK)
+				if (rv == CKR_OK || rv == CKR_BUFFER_TOO_SMALL) // as SoftHSM has it
 					rv = CKR_ATTRIBUTE_TYPE_INVALID;
 			}
 		done(&c, rv);
