@@ -39,7 +39,7 @@ var imports = map[string][]string{
 	"internal/testpki":          {},
 	"internal/browsertest":      {"github.com/chromedp/cdproto/page", "github.com/chromedp/chromedp"},
 	"internal/e2e":              {},
-	"internal/hsmtest":          {"hsm"},
+	"internal/hsmtest":          {"hsm", "go.uber.org/goleak"},
 	"internal/hsmtest/faultp11": {"hsm", "internal/hsmtest"},
 	"internal/conformance":      {"hsm", "hsmtls", "internal/testpki", "keystore", "truststore"},
 	"bench":                     {"bench/contend", "hsm", "internal/alias", "internal/hsmtest", "internal/hsmtest/faultp11", "internal/p11", "internal/testpki", "keystore"},

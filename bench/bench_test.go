@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/hsmtls/hsmtls-go/internal/hsmtest"
 )
@@ -30,11 +29,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	code := m.Run()
-	if err := goleak.Find(); err != nil && code == 0 {
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(hsmtest.LeakFree(m.Run()))
 }
 
 // build makes a folder with the contenders that need nothing but what the other

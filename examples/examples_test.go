@@ -133,10 +133,10 @@ func (w *world) tlsConfig() *tls.Config {
 	}
 }
 
-// command is an example, to be run in the world for a minute at most.
+// command is an example, to be run in the world for five minutes at most.
 func (w *world) command(t *testing.T, name string, args ...string) *exec.Cmd {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, name), args...)
 	cmd.Env = w.env

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -19,13 +20,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/hsmtls/hsmtls-go/hsmtls"
+	"github.com/hsmtls/hsmtls-go/internal/hsmtest"
 	"github.com/hsmtls/hsmtls-go/internal/testpki"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { os.Exit(hsmtest.LeakFree(m.Run())) }
 
 const suffix = "terminals.example"
 
@@ -78,10 +79,11 @@ func newEstate(t *testing.T) *estate {
 	return e
 }
 
+// provider has no limits of time: how long a dial takes is for the Fleet to bound.
 func (e *estate) provider(cert tls.Certificate) *hsmtls.Provider {
 	roots := x509.NewCertPool()
 	roots.AddCert(e.root.Certificate)
-	return &hsmtls.Provider{Keys: keys{&cert}, Trust: trust{roots}}
+	return &hsmtls.Provider{Keys: keys{&cert}, Trust: trust{roots}, HandshakeTimeout: time.Hour, SignTimeout: time.Hour}
 }
 
 // terminal starts one and adds it to the fleet.

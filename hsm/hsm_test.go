@@ -14,7 +14,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/hsmtls/hsmtls-go/hsm"
 	"github.com/hsmtls/hsmtls-go/internal/hsmtest"
@@ -28,12 +27,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	code := hsmtest.Main(m)
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(hsmtest.LeakFree(hsmtest.Main(m)))
 }
 
 func TestOpenByURI(t *testing.T) {
@@ -201,10 +195,14 @@ func TestPINs(t *testing.T) {
 	cfg.PIN = hsmtest.Secret("654321")
 	require.NoError(t, hsmtest.Open(t, cfg).Close())
 
-	require.ErrorIs(t, hsm.UnblockPIN(ctx, cfg, hsmtest.Secret(hsmtest.SOPIN), hsmtest.Secret("111111")), hsm.ErrBusy)
+	_, err = hsm.UnblockPIN(ctx, cfg, hsmtest.Secret(hsmtest.SOPIN), hsmtest.Secret("111111"))
+	require.ErrorIs(t, err, hsm.ErrBusy)
 	require.NoError(t, token.Close())
-	require.ErrorIs(t, hsm.UnblockPIN(ctx, cfg, hsmtest.Secret("wrong officer"), hsmtest.Secret("111111")), hsm.ErrPIN)
-	require.NoError(t, hsm.UnblockPIN(ctx, cfg, hsmtest.Secret(hsmtest.SOPIN), hsmtest.Secret("111111")))
+	_, err = hsm.UnblockPIN(ctx, cfg, hsmtest.Secret("wrong officer"), hsmtest.Secret("111111"))
+	require.ErrorIs(t, err, hsm.ErrPIN)
+	info, err := hsm.UnblockPIN(ctx, cfg, hsmtest.Secret(hsmtest.SOPIN), hsmtest.Secret("111111"))
+	require.NoError(t, err)
+	require.Equal(t, cfg.Token, info.Label)
 	cfg.PIN = hsmtest.Secret("111111")
 	hsmtest.Open(t, cfg)
 }

@@ -69,29 +69,33 @@ func Init(ctx context.Context, cfg InitConfig) (Info, error) {
 }
 
 // UnblockPIN sets the user PIN anew as the security officer (C_InitPIN), which
-// also unlocks it. cfg names the token; its PIN is not used. The token must not
+// also unlocks it, and describes the token. cfg names it; its PIN is not used. The token must not
 // be open in this process ([ErrBusy]). A wrong SO PIN is [ErrPIN] and was tried
 // once.
-func UnblockPIN(ctx context.Context, cfg Config, soPIN, newPIN PIN) error {
+func UnblockPIN(ctx context.Context, cfg Config, soPIN, newPIN PIN) (Info, error) {
 	cfg, err := cfg.resolve()
 	if err != nil {
-		return fmt.Errorf("hsm: %w", err)
+		return Info{}, fmt.Errorf("hsm: %w", err)
 	}
 	officer, err := soPIN.get(ctx)
 	if err != nil {
-		return fmt.Errorf("hsm: SO PIN: %w", err)
+		return Info{}, fmt.Errorf("hsm: SO PIN: %w", err)
 	}
 	defer clear(officer)
 	user, err := newPIN.get(ctx)
 	if err != nil {
-		return fmt.Errorf("hsm: new PIN: %w", err)
+		return Info{}, fmt.Errorf("hsm: new PIN: %w", err)
 	}
 	defer clear(user)
-	return wrap(p11.InitPIN(ctx, p11.PINRequest{
+	info, err := p11.InitPIN(ctx, p11.PINRequest{
 		Module: cfg.Module,
 		Host:   cfg.ModuleHost,
 		Select: cfg.selector(),
 		SOPIN:  officer,
 		NewPIN: user,
-	}))
+	})
+	if err != nil {
+		return Info{}, wrap(err)
+	}
+	return newInfo(info), nil
 }

@@ -17,7 +17,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/hsmtls/hsmtls-go/internal/hsmtest"
 	"github.com/hsmtls/hsmtls-go/internal/p11"
@@ -25,12 +24,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	code := hsmtest.Main(m)
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(hsmtest.LeakFree(hsmtest.Main(m)))
 }
 
 // authority is a CA of two levels that all tests share.

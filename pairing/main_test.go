@@ -14,7 +14,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"slices"
@@ -23,7 +22,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/hsmtls/hsmtls-go/hsmtls"
 	"github.com/hsmtls/hsmtls-go/internal/hsmtest"
@@ -31,12 +29,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	code := hsmtest.Main(m)
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(hsmtest.LeakFree(hsmtest.Main(m)))
 }
 
 const (

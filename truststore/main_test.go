@@ -4,20 +4,12 @@
 package truststore
 
 import (
-	"fmt"
 	"os"
 	"testing"
-
-	"go.uber.org/goleak"
 
 	"github.com/hsmtls/hsmtls-go/internal/hsmtest"
 )
 
 func TestMain(m *testing.M) {
-	code := hsmtest.Main(m)
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(hsmtest.LeakFree(hsmtest.Main(m)))
 }

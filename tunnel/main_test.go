@@ -11,19 +11,20 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/hsmtls/hsmtls-go/hsmtls"
+	"github.com/hsmtls/hsmtls-go/internal/hsmtest"
 	"github.com/hsmtls/hsmtls-go/internal/testpki"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { os.Exit(hsmtest.LeakFree(m.Run())) }
 
 const (
 	alias = "gateway_pub"

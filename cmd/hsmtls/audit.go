@@ -54,7 +54,7 @@ func (a *app) auditCommand() *cobra.Command {
 each rule of the TLS policy whether the server keeps it: versions, suites, compression,
 secure renegotiation, extended master secret, handshake signatures, curves, client
 authentication, certificates and session tickets. It needs no token, sends no data
-and takes at most two minutes. Servers log these connections as refused.
+and takes at most five minutes. Servers log these connections as refused.
 
 A server tells the lifetime of its tickets only to clients it accepts. With --alias,
 which needs the token and the roots, audit dials once as dial does to see it.

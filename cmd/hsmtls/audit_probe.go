@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	probeTimeout = 4 * time.Second
-	auditTimeout = 2 * time.Minute
+	probeTimeout = 10 * time.Second
+	auditTimeout = 5 * time.Minute
 	maxFlight    = 256 << 10 // bytes, more than any chain has
 )
 

@@ -144,14 +144,16 @@ func TestNotifyKeeps(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		n.keep(ctx, r, 200*time.Millisecond)
+		n.keep(ctx, r, time.Second)
 	}()
 	require.Equal(t, "STATUS=token ready", hears(t, conn))
 	require.Equal(t, "WATCHDOG=1", hears(t, conn))
 	closed := make(chan error, 1)
 	go func() { closed <- r.token.Close() }()
+	end := time.Now().Add(patience)
 	for heard := ""; !strings.HasPrefix(heard, "STATUS=token closed: "); heard = hears(t, conn) {
 		require.Contains(t, []string{"", "WATCHDOG=1"}, heard)
+		require.True(t, time.Now().Before(end), "the token is closed, and nobody is told")
 	}
 	require.NoError(t, <-closed)
 	for range 3 {

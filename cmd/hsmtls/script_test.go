@@ -4,7 +4,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"go.uber.org/goleak"
 
 	"github.com/hsmtls/hsmtls-go/internal/hsmtest"
 )
@@ -27,14 +25,7 @@ func TestMain(m *testing.M) {
 // leakFree fails tests that pass and leave goroutines behind.
 type leakFree struct{ m *testing.M }
 
-func (l leakFree) Run() int {
-	code := l.m.Run()
-	if err := goleak.Find(); code == 0 && err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
-}
+func (l leakFree) Run() int { return hsmtest.LeakFree(hsmtest.Main(l.m)) }
 
 // plain builds hsmtls as users have it. A program with the race detector takes many
 // times as long to start, and scripts start hundreds: what they start in the background

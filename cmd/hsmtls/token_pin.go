@@ -138,10 +138,11 @@ func (a *app) tokenUnblockPIN() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := hsm.UnblockPIN(ctx, cfg, officerPIN(soPINFile), hsm.PINFile(newPINFile)); err != nil {
+			info, err := hsm.UnblockPIN(ctx, cfg, officerPIN(soPINFile), hsm.PINFile(newPINFile))
+			if err != nil {
 				return err
 			}
-			return a.did(tokenName{cfg.Token}, "user PIN set")
+			return a.did(tokenName{info.Label}, "user PIN of token %s set", cell(info.Label))
 		}),
 	}
 	c.Flags().StringVar(&soPINFile, "so-pin-file", "", "`FILE` with the PIN of the security officer; asked for if missing")

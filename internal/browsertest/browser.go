@@ -66,15 +66,17 @@ func Chromium(t testing.TB) string {
 	return ""
 }
 
-// Start starts the browser at that path. It runs until the test ends, for three
-// minutes at most, and its pages note their violations. The result is the context for
-// package chromedp.
+// Start starts the browser at that path. It runs until the test ends, for ten
+// minutes at most, and its pages note their violations. A cold start on a busy machine
+// takes longer than chromedp would wait. The result is the context for package chromedp.
 func Start(t testing.TB, program string) context.Context {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.NoSandbox) // the page is ours
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program),
+		chromedp.NoSandbox, // the page is ours
+		chromedp.WSURLReadTimeout(2*time.Minute))
 	alloc, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, _ := chromedp.NewContext(alloc)
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	t.Cleanup(func() {
 		_ = chromedp.Cancel(ctx)
 		cancel()

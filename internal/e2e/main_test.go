@@ -7,13 +7,10 @@ package e2e
 
 import (
 	"flag"
-	"fmt"
 	"os"
 	"runtime"
 	"strconv"
 	"testing"
-
-	"go.uber.org/goleak"
 
 	"github.com/hsmtls/hsmtls-go/internal/hsmtest"
 )
@@ -22,10 +19,5 @@ func TestMain(m *testing.M) {
 	// TestTunnelSoak does nothing but wait, so it takes nobody's place. The flag on
 	// the command line comes after this and wins.
 	_ = flag.Set("test.parallel", strconv.Itoa(runtime.GOMAXPROCS(0)+1))
-	code := hsmtest.Main(m)
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(hsmtest.LeakFree(hsmtest.Main(m)))
 }

@@ -148,13 +148,6 @@ func (n *NetworkToken) end(how syscall.Signal) {
 	n.server = nil
 }
 
-// Freeze makes the server and its connections stop working without ending, until
-// Thaw.
-func (n *NetworkToken) Freeze() { n.signal(syscall.SIGSTOP) }
-
-// Thaw ends Freeze.
-func (n *NetworkToken) Thaw() { n.signal(syscall.SIGCONT) }
-
 func (n *NetworkToken) signal(s syscall.Signal) {
 	if err := syscall.Kill(-n.server.Process.Pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
 		n.t.Errorf("signal to the server: %v", err)

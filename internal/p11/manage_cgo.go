@@ -118,9 +118,9 @@ func (r InitRequest) target(path string, found []TokenInfo) (TokenInfo, error) {
 // InitPIN sets the user PIN as the security officer, which unlocks it. The
 // token must not be open in this process ([ErrBusy]): PKCS#11 has one login for
 // the process, and that would be the user's.
-func InitPIN(ctx context.Context, r PINRequest) error {
+func InitPIN(ctx context.Context, r PINRequest) (TokenInfo, error) {
 	if len(r.NewPIN) == 0 {
-		return ErrNoPIN
+		return TokenInfo{}, ErrNoPIN
 	}
 	return asOfficer(ctx, OfficerRequest{r.Module, r.Host, r.Select, r.SOPIN}, func(raw library, s pkcs11.SessionHandle) error {
 		return setUserPIN(raw, s, r.NewPIN)

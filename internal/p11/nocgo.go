@@ -17,7 +17,7 @@ func List(context.Context, string, string) ([]TokenInfo, error) { return nil, Er
 func InitToken(context.Context, InitRequest) (TokenInfo, error) { return TokenInfo{}, ErrNoCgo }
 
 // InitPIN returns [ErrNoCgo].
-func InitPIN(context.Context, PINRequest) error { return ErrNoCgo }
+func InitPIN(context.Context, PINRequest) (TokenInfo, error) { return TokenInfo{}, ErrNoCgo }
 
 // AsOfficer returns [ErrNoCgo].
 func AsOfficer(context.Context, OfficerRequest, func(Officer) error) error { return ErrNoCgo }

@@ -20,48 +20,54 @@ import (
 // and that would be the user's. A wrong PIN was tried once; with one try left it
 // is not tried ([ErrPINFinalTry]).
 func AsOfficer(ctx context.Context, r OfficerRequest, f func(Officer) error) error {
-	return asOfficer(ctx, r, func(raw library, s pkcs11.SessionHandle) error {
+	_, err := asOfficer(ctx, r, func(raw library, s pkcs11.SessionHandle) error {
 		return f(officer{session{raw: raw, handle: s}})
 	})
+	return err
 }
 
-func asOfficer(ctx context.Context, r OfficerRequest, f func(library, pkcs11.SessionHandle) error) error {
+// asOfficer returns the token as it is afterwards.
+func asOfficer(ctx context.Context, r OfficerRequest, f func(library, pkcs11.SessionHandle) error) (info TokenInfo, err error) {
 	if len(r.SOPIN) == 0 {
-		return ErrNoPIN
+		return TokenInfo{}, ErrNoPIN
 	}
 	m, err := moduleFor(r.Module, r.Host)
 	if err != nil {
-		return err
+		return TokenInfo{}, err
 	}
 	m.life.Lock()
 	defer m.life.Unlock()
-	return m.manage(ctx, func(raw library) error {
-		slot, err := m.slotForOfficer(raw, r.Select)
-		if err != nil {
+	err = m.manage(ctx, func(raw library) error {
+		if info, err = m.tokenForOfficer(raw, r.Select); err != nil {
 			return err
 		}
-		return withOfficer(raw, slot, r.SOPIN, func(s pkcs11.SessionHandle) error { return f(raw, s) })
+		err = withOfficer(raw, info.Slot, r.SOPIN, func(s pkcs11.SessionHandle) error { return f(raw, s) })
+		if err == nil {
+			info, err = tokenInfo(raw, m.path, info.Slot)
+		}
+		return err
 	})
+	return info, err
 }
 
-// slotForOfficer finds a token that the security officer can log in to.
-func (m *module) slotForOfficer(raw library, sel Selector) (uint, error) {
+// tokenForOfficer finds a token that the security officer can log in to.
+func (m *module) tokenForOfficer(raw library, sel Selector) (TokenInfo, error) {
 	found, err := m.list(raw)
 	if err != nil {
-		return 0, err
+		return TokenInfo{}, err
 	}
 	info, err := chooseToken(m.path, sel, found)
 	switch {
 	case err != nil:
-		return 0, err
+		return TokenInfo{}, err
 	case m.core(info) != nil:
-		return 0, fmt.Errorf("%w: it is open in this process", ErrBusy)
+		return TokenInfo{}, fmt.Errorf("%w: it is open in this process", ErrBusy)
 	case info.Flags.SOPINLocked:
-		return 0, ErrPINLocked
+		return TokenInfo{}, ErrPINLocked
 	case info.Flags.SOPINFinalTry:
-		return 0, ErrPINFinalTry
+		return TokenInfo{}, ErrPINFinalTry
 	}
-	return info.Slot, nil
+	return info, nil
 }
 
 // withOfficer runs f in a session that is logged in as the security officer.

@@ -14,14 +14,12 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/hsmtls/hsmtls-go/internal/hsmtest"
 	"github.com/hsmtls/hsmtls-go/internal/p11"
@@ -32,12 +30,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == p11.HostArgument {
 		serveModule()
 	}
-	code := hsmtest.Main(m)
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(hsmtest.LeakFree(hsmtest.Main(m)))
 }
 
 // config is a fresh token and how to open it here.
@@ -413,9 +406,8 @@ func TestRandom(t *testing.T) {
 	require.Empty(t, none)
 }
 
-// TestWipeOfATokenTheAnchorIsOn opens a token first, so that it holds the
-// module, and wipes it while another one stays open.
-func TestWipeOfATokenTheAnchorIsOn(t *testing.T) {
+// TestWipeBesideAnOpenToken wipes a token that was open while another one stays open.
+func TestWipeBesideAnOpenToken(t *testing.T) {
 	if !hsmtest.Child(t) {
 		return
 	}
