@@ -12,6 +12,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -28,51 +29,60 @@ func claim(t *testing.T, a *admission, source string) (end func(), err error) {
 
 func TestAdmission(t *testing.T) {
 	t.Parallel()
-	a := newAdmission(Admission{Handshakes: 3, PerSource: 2})
-	end, err := claim(t, a, "a")
-	require.NoError(t, err)
-	_, err = claim(t, a, "a")
-	require.NoError(t, err)
+	synctest.Test(t, func(t *testing.T) {
+		a := newAdmission(Admission{Handshakes: 3, PerSource: 2})
+		end, err := claim(t, a, "a")
+		require.NoError(t, err)
+		_, err = claim(t, a, "a")
+		require.NoError(t, err)
 
-	_, err = claim(t, a, "a")
-	var shed *ShedError
-	require.ErrorAs(t, err, &shed)
-	require.Equal(t, ShedError{Source: "a", PerSource: true}, *shed)
+		_, err = claim(t, a, "a")
+		var shed *ShedError
+		require.ErrorAs(t, err, &shed)
+		require.Equal(t, ShedError{Source: "a", PerSource: true}, *shed)
 
-	_, err = claim(t, a, "b")
-	require.NoError(t, err)
-	require.Equal(t, AdmissionCounters{Holding: 3, Admitted: 3, ShedBySource: 1}, a.snapshot())
+		_, err = claim(t, a, "b")
+		require.NoError(t, err)
+		require.Equal(t, AdmissionCounters{Holding: 3, Admitted: 3, ShedBySource: 1}, a.snapshot())
 
-	got := make(chan error)
-	go func() {
-		_, err := claim(t, a, "c")
-		got <- err
-	}()
-	require.Eventually(t, func() bool { return a.snapshot().Waiting == 1 }, 5*time.Second, time.Millisecond)
-	end() // frees a place
-	require.NoError(t, <-got)
+		got := make(chan error)
+		go func() {
+			_, err := claim(t, a, "c")
+			got <- err
+		}()
+		synctest.Wait()
+		require.Equal(t, 1, a.snapshot().Waiting)
+		end() // frees a place
+		require.NoError(t, <-got)
+	})
 }
 
 func TestAdmissionEnds(t *testing.T) {
 	t.Parallel()
-	a := newAdmission(Admission{Handshakes: 1})
-	end, err := claim(t, a, "a")
-	require.NoError(t, err)
+	synctest.Test(t, func(t *testing.T) {
+		a := newAdmission(Admission{Handshakes: 1})
+		end, err := claim(t, a, "a")
+		require.NoError(t, err)
 
-	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-	defer cancel()
-	e := a.entry(ctx, "b", time.Hour)
-	require.ErrorAs(t, e.admit(), new(*ShedError), "the handshake ended while it waited")
-	require.ErrorAs(t, e.admit(), new(*ShedError), "asked again, the same answer")
-	require.EqualValues(t, 1, a.snapshot().ShedBusy)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		e := a.entry(ctx, "b", time.Hour)
+		require.ErrorAs(t, e.admit(), new(*ShedError), "the handshake ended while it waited")
+		require.ErrorAs(t, e.admit(), new(*ShedError), "asked again, the same answer")
+		require.EqualValues(t, 1, a.snapshot().ShedBusy)
 
-	require.ErrorAs(t, a.entry(t.Context(), "c", time.Millisecond).admit(), new(*ShedError), "waited too long")
-	end()
-	require.Eventually(t, func() bool { return a.snapshot().Holding == 0 }, 5*time.Second, time.Millisecond)
+		require.ErrorAs(t, a.entry(t.Context(), "c", time.Millisecond).admit(), new(*ShedError), "waited too long")
+		end()
+		synctest.Wait()
+		require.Zero(t, a.snapshot().Holding)
 
-	require.NoError(t, a.entry(t.Context(), "d", time.Millisecond).admit())
-	require.Eventually(t, func() bool { return a.snapshot().Holding == 0 }, 5*time.Second, time.Millisecond, "held no longer than the limit")
-	require.Empty(t, a.sources)
+		require.NoError(t, a.entry(t.Context(), "d", time.Millisecond).admit())
+		require.Equal(t, 1, a.snapshot().Holding)
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		require.Zero(t, a.snapshot().Holding, "held no longer than the limit")
+		require.Empty(t, a.sources)
+	})
 }
 
 func TestAdmissionBoundsWaiting(t *testing.T) {
@@ -100,10 +110,10 @@ func TestAdmissionOnServer(t *testing.T) {
 			s := w.listen(t)
 			require.False(t, w.resumed(t, s))
 			require.NoError(t, <-s.result)
-			require.Eventually(t, func() bool { return w.server.AdmissionCounters().Holding == 0 }, 5*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return w.server.AdmissionCounters().Holding == 0 }, patience, time.Millisecond)
 
 			stranger := w.stall(t, s)
-			require.Eventually(t, func() bool { return w.server.AdmissionCounters().Holding == 1 }, 5*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return w.server.AdmissionCounters().Holding == 1 }, patience, time.Millisecond)
 			if lifetime >= 0 {
 				require.True(t, w.resumed(t, s), "a resumed handshake needs no place")
 				require.NoError(t, <-s.result)
@@ -119,7 +129,7 @@ func TestAdmissionOnServer(t *testing.T) {
 
 			stranger.Close()
 			require.Error(t, <-s.result)
-			require.Eventually(t, func() bool { return w.server.AdmissionCounters().Holding == 0 }, 5*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return w.server.AdmissionCounters().Holding == 0 }, patience, time.Millisecond)
 			_, err = fresh.dial(t, s)
 			require.NoError(t, err)
 		})

@@ -4,11 +4,9 @@
 package hsmtls
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"net"
 	"testing"
 	"time"
 
@@ -211,61 +209,6 @@ func TestVerifyPeerServer(t *testing.T) {
 	s := w.listen(t)
 	w.dial(t, s)
 	require.ErrorIs(t, <-s.result, errNo)
-}
-
-func TestDialHandshakeTimeout(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.client.HandshakeTimeout = 50 * time.Millisecond
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close() // accepts into its backlog, answers nothing
-
-	_, err = w.client.Dial(t.Context(), "tcp", ln.Addr().String(), terminal)
-	require.ErrorIs(t, err, ErrHandshakeTimeout)
-
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	_, err = w.client.Dial(ctx, "tcp", ln.Addr().String(), terminal)
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.NotErrorIs(t, err, ErrHandshakeTimeout, "the caller's own deadline")
-}
-
-func TestListenHandshakeTimeout(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.server.HandshakeTimeout = 2 * time.Second // enough for a busy machine
-	s := w.listen(t)
-	raw, err := net.Dial("tcp", s.addr)
-	require.NoError(t, err)
-	defer raw.Close()
-	require.ErrorIs(t, <-s.result, ErrHandshakeTimeout)
-
-	conn, err := w.dial(t, s)
-	require.NoError(t, err)
-	time.Sleep(w.server.HandshakeTimeout + 100*time.Millisecond)
-	ping(t, conn) // a finished handshake is not timed out
-}
-
-func TestMaxConnAge(t *testing.T) {
-	t.Parallel()
-	for _, side := range []string{"client", "server"} {
-		t.Run(side, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			map[string]*Provider{"client": w.client, "server": w.server}[side].MaxConnAge = 2 * time.Second
-			s := w.listen(t)
-			conn, err := w.dial(t, s)
-			require.NoError(t, err)
-			ping(t, conn)
-			_, err = conn.Read(make([]byte, 1))
-			if side == "client" {
-				require.ErrorIs(t, err, ErrConnExpired)
-				return
-			}
-			require.EqualError(t, err, "EOF", "the server says close_notify")
-		})
-	}
 }
 
 func TestMaxConnBytes(t *testing.T) {

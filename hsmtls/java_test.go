@@ -78,15 +78,7 @@ func (j jsse) start(t *testing.T, w *world, alias string, args ...string) (stdin
 func (j jsse) server(t *testing.T, w *world) string {
 	t.Helper()
 	_, output := j.start(t, w, acquirer, "server")
-	var addr string
-	require.Eventually(t, func() bool {
-		match := acceptLine.FindStringSubmatch(output.String())
-		if match != nil {
-			addr = match[1]
-		}
-		return match != nil
-	}, time.Minute, 10*time.Millisecond, "the Java server does not start")
-	return addr
+	return said(t, output, acceptLine)[1]
 }
 
 // javaClient is a Java client that dials s each time it is told to.
@@ -115,7 +107,7 @@ func (c *javaClient) resumed(t *testing.T) bool {
 	require.Eventually(t, func() bool {
 		out := c.output.String()
 		return strings.Count(out, "DONE\n") == c.dials || strings.Contains(out, "FAILED") || strings.Contains(out, "Exception")
-	}, time.Minute, 5*time.Millisecond)
+	}, patience, 5*time.Millisecond)
 	require.Equal(t, c.dials, strings.Count(c.output.String(), "DONE\n"), "%s", c.output)
 	require.NoError(t, <-c.s.result)
 	return (<-c.s.state).DidResume

@@ -4,9 +4,10 @@
 package hsmtls
 
 import (
+	"os"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/hsmtls/hsmtls-go/internal/hsmtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { os.Exit(hsmtest.LeakFree(m.Run())) }

@@ -83,6 +83,17 @@ func process(t *testing.T, env []string, name string, args ...string) (stdin io.
 	return in, output
 }
 
+// said waits until a foreign peer has said what matches pattern, and returns the
+// match with its groups.
+func said(t *testing.T, output *lockedBuffer, pattern *regexp.Regexp) (match []string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		match = pattern.FindStringSubmatch(output.String())
+		return match != nil
+	}, patience, 10*time.Millisecond, "%v", pattern)
+	return match
+}
+
 var acceptLine = regexp.MustCompile(`ACCEPT (\S+:\d+)`)
 
 // opensslServer starts openssl s_server as the identity acquirer and returns
@@ -93,30 +104,28 @@ func (w *world) opensslServer(t *testing.T, env []string, args ...string) string
 	args = append([]string{"s_server", "-accept", "127.0.0.1:0", "-rev", "-cert", f.chain, "-cert_chain", f.chain,
 		"-key", f.key, "-CAfile", f.root, "-Verify", "3", "-verify_return_error"}, args...)
 	_, output := process(t, env, "openssl", args...)
-	var addr string
-	require.Eventually(t, func() bool {
-		match := acceptLine.FindStringSubmatch(output.String())
-		if match != nil {
-			addr = match[1]
-		}
-		return match != nil
-	}, 10*time.Second, 10*time.Millisecond, "s_server does not start")
-	return addr
+	return said(t, output, acceptLine)[1]
 }
+
+// gnutlsListens is what gnutls-serv says of its port. Should somebody else have it,
+// gnutls-serv goes on without.
+var gnutlsListens = regexp.MustCompile(`IPv4 \S+ port \d+\.\.\.(done|bind)`)
 
 // gnutlsServer starts gnutls-serv as the identity acquirer and returns its
 // address. It echoes lines.
 func (w *world) gnutlsServer(t *testing.T, priority string) string {
 	t.Helper()
 	f := w.export(t, acquirer)
-	port := freePort(t)
-	_, output := process(t, nil, "gnutls-serv", "--echo", "--port", port, "--x509certfile", f.chain, "--x509keyfile", f.key,
-		"--x509cafile", f.root, "--require-client-cert", "--priority", priority)
-	addr := net.JoinHostPort("127.0.0.1", port)
-	require.Eventually(t, func() bool {
-		return bytes.Contains([]byte(output.String()), []byte("done"))
-	}, 10*time.Second, 10*time.Millisecond, "gnutls-serv does not start")
-	return addr
+	for range 10 {
+		port := freePort(t)
+		_, output := process(t, nil, "gnutls-serv", "--echo", "--port", port, "--x509certfile", f.chain, "--x509keyfile", f.key,
+			"--x509cafile", f.root, "--require-client-cert", "--priority", priority)
+		if said(t, output, gnutlsListens)[1] == "done" {
+			return net.JoinHostPort("127.0.0.1", port)
+		}
+	}
+	t.Fatal("gnutls-serv gets no port")
+	return ""
 }
 
 // freePort returns a port that was free a moment ago: gnutls-serv does not tell
@@ -138,7 +147,7 @@ func (w *world) exchange(t *testing.T, addr string) (*tls.Conn, error) {
 		return nil, err
 	}
 	defer conn.Close()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
 	_, err = io.WriteString(conn, "noon\n") // a palindrome: echoed or reversed alike
 	require.NoError(t, err)
 	line, err := bufio.NewReader(conn).ReadString('\n')

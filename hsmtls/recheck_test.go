@@ -92,7 +92,7 @@ func TestWithdrawnPeer(t *testing.T) {
 		}
 		watching, stopped := trust.counts()
 		require.Equal(t, 1, watching)
-		require.Eventually(t, func() bool { _, stopped = trust.counts(); return stopped == 1 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { _, stopped = trust.counts(); return stopped == 1 }, patience, time.Millisecond)
 		_, err = w.dial(t, s)
 		if client {
 			require.ErrorIs(t, err, errWithdrawn)

@@ -13,6 +13,7 @@ import (
 	"crypto/tls"
 	"io"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -117,33 +118,38 @@ func (w *world) hang(t *testing.T, key *countingKey) (release func()) {
 // than a fixed number of goroutines.
 func TestSigningIsBounded(t *testing.T) {
 	t.Parallel()
-	gate := make(chan struct{})
-	key := &countingKey{Signer: newECKey(t), before: func() { <-gate }}
-	s := &boundSigner{p: new(Provider), key: key, ctx: t.Context(), limit: time.Millisecond, slots: make(chan struct{}, 3)}
-	digest := sha256.Sum256(nil)
-	for range 10 {
-		_, err := s.Sign(rand.Reader, digest[:], crypto.SHA256)
-		require.ErrorIs(t, err, ErrSignTimeout)
-	}
-	require.LessOrEqual(t, key.signed.Load(), int64(3))
-	close(gate)
-	require.Eventually(t, func() bool { return len(s.slots) == 0 }, 5*time.Second, time.Millisecond)
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		key := &countingKey{Signer: shortRSA{}, before: func() { <-gate }}
+		s := &boundSigner{p: new(Provider), key: key, ctx: t.Context(), limit: time.Millisecond, slots: make(chan struct{}, 3)}
+		digest := sha256.Sum256(nil)
+		for range 10 {
+			_, err := s.Sign(rand.Reader, digest[:], crypto.SHA256)
+			require.ErrorIs(t, err, ErrSignTimeout)
+		}
+		require.EqualValues(t, 3, key.signed.Load())
+		close(gate)
+		synctest.Wait()
+		require.Empty(t, s.slots)
+	})
 }
 
 // TestAbandonedSignatureKeepsItsDigest shows that the key never sees a buffer
 // that crypto/tls has taken back.
 func TestAbandonedSignatureKeepsItsDigest(t *testing.T) {
 	t.Parallel()
-	gate, seen := make(chan struct{}), make(chan []byte, 1)
-	key := recordingKey{newECKey(t), gate, seen}
-	s := &boundSigner{p: new(Provider), key: key, ctx: t.Context(), limit: time.Millisecond, slots: make(chan struct{}, 1)}
-	digest := sha256.Sum256(nil)
-	buffer := append([]byte(nil), digest[:]...)
-	_, err := s.Sign(rand.Reader, buffer, crypto.SHA256)
-	require.ErrorIs(t, err, ErrSignTimeout)
-	clear(buffer)
-	close(gate)
-	require.Equal(t, digest[:], <-seen)
+	synctest.Test(t, func(t *testing.T) {
+		gate, seen := make(chan struct{}), make(chan []byte, 1)
+		key := recordingKey{shortRSA{}, gate, seen}
+		s := &boundSigner{p: new(Provider), key: key, ctx: t.Context(), limit: time.Millisecond, slots: make(chan struct{}, 1)}
+		digest := sha256.Sum256(nil)
+		buffer := append([]byte(nil), digest[:]...)
+		_, err := s.Sign(rand.Reader, buffer, crypto.SHA256)
+		require.ErrorIs(t, err, ErrSignTimeout)
+		clear(buffer)
+		close(gate)
+		require.Equal(t, digest[:], <-seen)
+	})
 }
 
 type recordingKey struct {

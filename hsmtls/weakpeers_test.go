@@ -4,7 +4,6 @@
 package hsmtls
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/fips140"
 	"errors"
@@ -12,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"regexp"
 	"testing"
 	"time"
 
@@ -202,14 +202,12 @@ func TestRenegotiation(t *testing.T) {
 		in, output := process(t, nil, "openssl", w.opensslArgs(t, s, "-tls1_2")...)
 		require.NoError(t, <-s.result)
 		io.WriteString(in, "R\n")
-		require.Eventually(t, func() bool {
-			return bytes.Contains([]byte(output.String()), []byte("RENEGOTIATING"))
-		}, 10*time.Second, 10*time.Millisecond)
+		said(t, output, regexp.MustCompile("RENEGOTIATING"))
 		conn := <-s.conns
 		require.Eventually(t, func() bool {
 			_, err := conn.Write([]byte("still there?"))
 			return err != nil
-		}, 10*time.Second, 10*time.Millisecond)
+		}, patience, 10*time.Millisecond)
 	})
 	t.Run("server", func(t *testing.T) {
 		t.Parallel()
@@ -217,16 +215,11 @@ func TestRenegotiation(t *testing.T) {
 		f := w.export(t, acquirer)
 		in, output := process(t, nil, "openssl", "s_server", "-accept", "127.0.0.1:0", "-cert", f.chain, "-cert_chain", f.chain,
 			"-key", f.key, "-CAfile", f.root, "-Verify", "3", "-tls1_2")
-		var match []string
-		require.Eventually(t, func() bool {
-			match = acceptLine.FindStringSubmatch(output.String())
-			return match != nil
-		}, 10*time.Second, 10*time.Millisecond)
-		conn, err := w.client.Dial(t.Context(), "tcp", match[1], terminal)
+		conn, err := w.client.Dial(t.Context(), "tcp", said(t, output, acceptLine)[1], terminal)
 		require.NoError(t, err)
 		defer conn.Close()
 		io.WriteString(in, "r\n") // HelloRequest
-		require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+		require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
 		_, err = io.Copy(io.Discard, conn)
 		require.Error(t, err)
 		require.NotErrorIs(t, err, os.ErrDeadlineExceeded)

@@ -27,6 +27,10 @@ const (
 	host     = "acquirer.example"
 )
 
+// patience is how long a test waits for what is sure to come, on however slow a
+// machine.
+const patience = time.Minute
+
 var errUnknownAlias = errors.New("unknown alias")
 
 // fakeKeys is Keys in memory. Every key counts its signatures.
