@@ -69,9 +69,9 @@ func Init(ctx context.Context, cfg InitConfig) (Info, error) {
 }
 
 // UnblockPIN sets the user PIN anew as the security officer (C_InitPIN), which
-// also unlocks it, and describes the token. cfg names it; its PIN is not used. The token must not
-// be open in this process ([ErrBusy]). A wrong SO PIN is [ErrPIN] and was tried
-// once.
+// also unlocks it, and describes the token. cfg names it; its PIN is not used. The
+// token must not be open in this process ([ErrBusy]). A wrong SO PIN is [ErrPIN] and
+// was tried once.
 func UnblockPIN(ctx context.Context, cfg Config, soPIN, newPIN PIN) (Info, error) {
 	cfg, err := cfg.resolve()
 	if err != nil {

@@ -11,16 +11,16 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/hsmtls/hsmtls-go/internal/hsmtest"
 )
 
 // tool returns the path of a foreign TLS implementation. Without it the test is
@@ -107,35 +107,14 @@ func (w *world) opensslServer(t *testing.T, env []string, args ...string) string
 	return said(t, output, acceptLine)[1]
 }
 
-// gnutlsListens is what gnutls-serv says of its port. Should somebody else have it,
-// gnutls-serv goes on without.
-var gnutlsListens = regexp.MustCompile(`IPv4 \S+ port \d+\.\.\.(done|bind)`)
-
 // gnutlsServer starts gnutls-serv as the identity acquirer and returns its
 // address. It echoes lines.
 func (w *world) gnutlsServer(t *testing.T, priority string) string {
 	t.Helper()
+	tool(t, "gnutls-serv")
 	f := w.export(t, acquirer)
-	for range 10 {
-		port := freePort(t)
-		_, output := process(t, nil, "gnutls-serv", "--echo", "--port", port, "--x509certfile", f.chain, "--x509keyfile", f.key,
-			"--x509cafile", f.root, "--require-client-cert", "--priority", priority)
-		if said(t, output, gnutlsListens)[1] == "done" {
-			return net.JoinHostPort("127.0.0.1", port)
-		}
-	}
-	t.Fatal("gnutls-serv gets no port")
-	return ""
-}
-
-// freePort returns a port that was free a moment ago: gnutls-serv does not tell
-// which one it was given.
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", ":0")
-	require.NoError(t, err)
-	defer ln.Close()
-	return strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
+	return hsmtest.GnuTLSServer(t, "--x509certfile", f.chain, "--x509keyfile", f.key,
+		"--x509cafile", f.root, "--require-client-cert", "--priority", priority)
 }
 
 // exchange sends a line to a foreign server and returns the line it answers,

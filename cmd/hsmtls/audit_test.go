@@ -10,18 +10,15 @@ import (
 	"encoding/pem"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/hsmtls/hsmtls-go/hsmtls"
+	"github.com/hsmtls/hsmtls-go/internal/hsmtest"
 	"github.com/hsmtls/hsmtls-go/internal/testpki"
 )
 
@@ -136,7 +133,7 @@ func TestAuditOfGnuTLS(t *testing.T) {
 	require.Regexp(t, `(?m)^peer authentication +pass +requests a client certificate `, out.String())
 }
 
-// gnutlsServer starts gnutls-serv, which does not tell the port it was given.
+// gnutlsServer starts gnutls-serv with a certificate of its own.
 func gnutlsServer(t *testing.T, priority string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "host")
@@ -145,39 +142,7 @@ func gnutlsServer(t *testing.T, priority string) string {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(file+".pem", testpki.PEM(pair.Leaf), 0o600))
 	require.NoError(t, os.WriteFile(file+".key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600))
-	for range 10 {
-		if addr, ok := startGnuTLS(t, "--x509certfile", file+".pem", "--x509keyfile", file+".key", "--require-client-cert", "--priority", priority); ok {
-			return addr
-		}
-	}
-	t.Fatal("gnutls-serv gets no port")
-	return ""
-}
-
-var gnutlsListens = regexp.MustCompile(`IPv4 \S+ port \d+\.\.\.(done|bind)`)
-
-// startGnuTLS starts it on a port that was free. Somebody else may have that by now:
-// gnutls-serv says so, and goes on.
-func startGnuTLS(t *testing.T, args ...string) (addr string, ok bool) {
-	t.Helper()
-	ln, err := net.Listen("tcp", ":0")
-	require.NoError(t, err)
-	port := strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
-	require.NoError(t, ln.Close())
-	said, err := os.Create(filepath.Join(t.TempDir(), "said"))
-	require.NoError(t, err)
-	defer said.Close()
-	cmd := exec.Command("gnutls-serv", append([]string{"--echo", "--port", port}, args...)...)
-	cmd.Stdout, cmd.Stderr = said, said
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	var listens [][]byte
-	require.Eventually(t, func() bool {
-		text, err := os.ReadFile(said.Name())
-		listens = gnutlsListens.FindSubmatch(text)
-		return err == nil && listens != nil
-	}, patience, 20*time.Millisecond)
-	return net.JoinHostPort("127.0.0.1", port), string(listens[1]) == "done"
+	return hsmtest.GnuTLSServer(t, "--x509certfile", file+".pem", "--x509keyfile", file+".key", "--require-client-cert", "--priority", priority)
 }
 
 // FuzzFlight holds that no server can make the parser fail, or see more in a

@@ -86,6 +86,10 @@ func setUp(env *testscript.Env, module, programs string) error {
 	if err != nil {
 		return err
 	}
+	until, err := filepath.Abs("testdata/until.sh")
+	if err != nil {
+		return err
+	}
 	for name, pin := range map[string]string{"pin": hsmtest.PIN, "so-pin": hsmtest.SOPIN} {
 		if err := os.WriteFile(filepath.Join(env.WorkDir, name), []byte(pin+"\n"), 0o600); err != nil {
 			return err
@@ -98,6 +102,7 @@ func setUp(env *testscript.Env, module, programs string) error {
 	env.Setenv("OPENSSL_CONF", os.DevNull)
 	env.Setenv("PIN", hsmtest.PIN)
 	env.Setenv("SO_PIN", hsmtest.SOPIN)
+	env.Setenv("UNTIL", until)
 	env.Values[pkiKey{}] = make(pki)
 	env.Values[backgroundKey{}] = make(map[string]*background)
 	return nil

@@ -34,7 +34,7 @@ type module struct {
 	users int // opened tokens and those being opened
 	cores map[*core]struct{}
 
-	// separate is whether every loader gets an instance of its own.
+	// separate is whether every loader gets an instance of its own in this process.
 	separate func() bool
 
 	running atomic.Pointer[instance] // nil unless the module is running
@@ -99,7 +99,7 @@ func moduleFor(path, host string) (*module, error) {
 	m := modules.byPath[at]
 	if m == nil {
 		m = &module{path: canonical, host: host, cores: map[*core]struct{}{}}
-		m.separate = sync.OnceValue(func() bool { return host == "" && separate(canonical) })
+		m.separate = sync.OnceValue(func() bool { return separate(canonical) })
 		modules.byPath[at] = m
 	}
 	return m, nil

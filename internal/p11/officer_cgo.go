@@ -6,7 +6,6 @@
 package p11
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -112,7 +111,7 @@ func (o officer) read(h pkcs11.ObjectHandle) (Certificate, error) {
 		Object:  Object{handle: uint(h)},
 		Label:   string(a[pkcs11.CKA_LABEL]),
 		ID:      a[pkcs11.CKA_ID],
-		Value:   bytes.Clone(unpad(a[pkcs11.CKA_VALUE])),
+		Value:   unpad(a.bytes(pkcs11.CKA_VALUE)),
 		Trusted: a.bool(pkcs11.CKA_TRUSTED),
 	}, err
 }

@@ -27,7 +27,7 @@ func (v session) certificate(h pkcs11.ObjectHandle) (Certificate, error) {
 		Object:   v.object(h),
 		Label:    string(a[pkcs11.CKA_LABEL]),
 		ID:       a.bytes(pkcs11.CKA_ID),
-		Value:    bytes.Clone(unpad(a[pkcs11.CKA_VALUE])),
+		Value:    unpad(a.bytes(pkcs11.CKA_VALUE)),
 		Private:  a.bool(pkcs11.CKA_PRIVATE),
 		Trusted:  a.bool(pkcs11.CKA_TRUSTED),
 		Category: Category(a.ulong(pkcs11.CKA_CERTIFICATE_CATEGORY)),

@@ -11,7 +11,8 @@ import (
 	"github.com/miekg/pkcs11"
 )
 
-// wrap makes an error of this package out of one of miekg/pkcs11's. What holds no PKCS#11 code passes unchanged.
+// wrap makes an error of this package out of one of miekg/pkcs11's. What holds no
+// PKCS#11 code passes unchanged.
 func wrap(op string, err error) error {
 	if err == nil {
 		return nil
