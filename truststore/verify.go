@@ -84,12 +84,12 @@ func (s *snapshot) verify(chain []*x509.Certificate, q question) ([]*x509.Certif
 	if e, ok := s.byCertificate[string(chain[0].Raw)]; ok && q.holdsFor(e) && s.revocations.checkEntry(e, q.at) == nil {
 		return []*x509.Certificate{e.Certificate}, nil
 	}
-	if err := check(chain[0], leaf); err != nil {
-		return nil, err
-	}
 	key := q.key(chain)
 	if path, n, ok := s.recalled.of(key, chain[0], q.at); ok && s.revocations.check(path, q.at) == nil {
 		return path[:n], nil
+	}
+	if err := check(chain[0], leaf); err != nil {
+		return nil, err
 	}
 	path, n, err := s.search(chain, q)
 	if err != nil {
