@@ -60,12 +60,13 @@ func parseClientHello(body []byte) (h clientHello, ok bool) {
 	r.vector8()  // session id
 	r.vector16() // cipher suites
 	r.vector8()  // compression methods
-	ok = r.extensions(func(id uint16, data *reader) bool {
+	ok = r.extensions(func(id uint16, data reader) bool {
 		switch id {
 		case extExtendedMasterSecret:
 			h.extendedMasterSecret = true
 		case extSupportedVersions:
-			h.versions = data.vector8().u16s()
+			list := data.vector8()
+			h.versions = list.u16s()
 			return h.versions != nil
 		}
 		return true
@@ -89,7 +90,7 @@ func parseServerHello(body []byte) (h serverHello, ok bool) {
 	r.vector8() // session id
 	h.suite = r.u16()
 	h.compression = r.u8()
-	ok = r.extensions(func(id uint16, data *reader) bool {
+	ok = r.extensions(func(id uint16, data reader) bool {
 		switch id {
 		case extExtendedMasterSecret:
 			h.extendedMasterSecret = true

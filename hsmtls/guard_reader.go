@@ -39,14 +39,14 @@ func (r *reader) u16() uint16 {
 }
 
 // vector8 takes a vector with a length of one byte.
-func (r *reader) vector8() *reader { return r.sub(int(r.u8())) }
+func (r *reader) vector8() reader { return r.sub(int(r.u8())) }
 
 // vector16 takes a vector with a length of two bytes.
-func (r *reader) vector16() *reader { return r.sub(int(r.u16())) }
+func (r *reader) vector16() reader { return r.sub(int(r.u16())) }
 
-func (r *reader) sub(n int) *reader {
+func (r *reader) sub(n int) reader {
 	b := r.take(n)
-	return &reader{rest: b, failed: r.failed}
+	return reader{rest: b, failed: r.failed}
 }
 
 // u16s takes everything as two-byte numbers, nil unless there is at least one
@@ -63,7 +63,7 @@ func (r *reader) u16s() (list []uint16) {
 
 // extensions reads the optional extensions block that ends a hello (RFC 5246
 // section 7.4.1.4) and reports whether the hello is well formed to its end.
-func (r *reader) extensions(each func(id uint16, data *reader) bool) bool {
+func (r *reader) extensions(each func(id uint16, data reader) bool) bool {
 	if r.finished() {
 		return true
 	}
