@@ -113,6 +113,19 @@ func TestURIRefused(t *testing.T) {
 	}
 }
 
+func TestURIRefusalHidesPIN(t *testing.T) {
+	t.Parallel()
+	for _, uri := range []string{"pkcs11:token=a?pin-value=s3%ZZcret", "pkcs11:token=a?PIN-VALUE=s3%ZZcret", "token=a?pin-value=s3cret"} {
+		_, err := Config{URI: uri}.resolve()
+		require.Error(t, err)
+		for _, part := range []string{"s3", "ZZ", "cret"} {
+			require.NotContains(t, err.Error(), part)
+		}
+	}
+	_, err := Config{URI: "token=a"}.resolve()
+	require.ErrorContains(t, err, `"token=a" does not begin with pkcs11:`)
+}
+
 func TestURIWithPINIsWarnedAbout(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer

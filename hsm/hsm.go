@@ -93,8 +93,8 @@ type Token struct{ device p11.Token }
 
 // Open opens a token and logs in. A wrong PIN ([ErrPIN]) is tried once, and not
 // at all when it would be the last try ([ErrPINFinalTry]) or the PIN is locked
-// ([ErrPINLocked]). A token that is not there is [ErrNotFound], several that
-// fit are [ErrAmbiguous]; both say which tokens there are.
+// ([ErrPINLocked]). A token that is not there is [ErrNotFound]; several that fit, or
+// another one with the same label and serial, are [ErrAmbiguous]. Both say which there are.
 func Open(ctx context.Context, cfg Config) (*Token, error) {
 	cfg, err := cfg.resolve()
 	if err != nil {

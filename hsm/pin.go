@@ -12,8 +12,6 @@ import (
 	"os"
 	"runtime"
 
-	"golang.org/x/term"
-
 	"github.com/hsmtls/hsmtls-go/internal/p11"
 )
 
@@ -68,21 +66,6 @@ func PINEnv(name string) PIN {
 			return nil, fmt.Errorf("%w: %s is not set", ErrNoPIN, name)
 		}
 		return []byte(v), nil
-	}}
-}
-
-// PINPrompt asks for the PIN on the terminal of the process, without echo. A
-// process without one gets [ErrNoPIN].
-func PINPrompt(prompt string) PIN {
-	return PIN{func(context.Context) ([]byte, error) {
-		tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
-		if err != nil {
-			return nil, fmt.Errorf("%w: no terminal to ask on", ErrNoPIN)
-		}
-		defer tty.Close()
-		fmt.Fprint(tty, prompt)
-		defer fmt.Fprintln(tty)
-		return term.ReadPassword(int(tty.Fd()))
 	}}
 }
 

@@ -43,12 +43,23 @@ type uri struct {
 	pinSource, pinValue         string
 }
 
+// malformed says what is wrong with a URI, and not a word of one with a PIN in it.
+func malformed(s string, err error) error {
+	switch {
+	case strings.Contains(strings.ToLower(s), "pin-value"):
+		return errors.New("PKCS#11 URI: malformed, near the PIN or elsewhere")
+	case !strings.HasPrefix(s, "pkcs11:"):
+		return fmt.Errorf("PKCS#11 URI: %q does not begin with pkcs11:", s)
+	}
+	return fmt.Errorf("PKCS#11 URI: %w", err)
+}
+
 // parseURI refuses what it does not use: an attribute that is ignored could
 // have been the one that made the difference.
 func parseURI(s string) (uri, error) {
 	parsed := pkcs11uri.New()
 	if err := parsed.Parse(s); err != nil {
-		return uri{}, fmt.Errorf("PKCS#11 URI: %w", err)
+		return uri{}, malformed(s, err)
 	}
 	var u uri
 	path := map[string]*string{"token": &u.token, "serial": &u.serial, "slot-id": &u.slot}

@@ -38,6 +38,9 @@ type core struct {
 	pinMu        sync.Mutex
 	salt, pinSum [32]byte // to recognise the PIN without keeping it
 	proven       bool     // whether the token has accepted it
+	refused      [32]byte // as pinSum, of one that it accepts no more
+
+	again sync.Mutex // held by who gives the PIN for one signature
 
 	generation atomic.Pointer[generation] // nil while there is none
 
@@ -59,9 +62,10 @@ type core struct {
 	probe  atomic.Pointer[probe]
 	health health
 
-	quit   context.CancelFunc // ends the rebuilding
+	quit   context.CancelFunc // ends the rebuilding; called with mu held
 	ctx    context.Context
-	builds sync.WaitGroup
+	builds sync.WaitGroup // added to with mu held and before quit
+	gone   chan struct{}  // closed when the token has been given back
 
 	count counters
 }
@@ -83,7 +87,8 @@ func newCore(m *module, cfg Config, info TokenInfo) *core {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &core{module: m, cfg: cfg, info: info, sessions: cfg.Sessions, refs: 1, changed: make(chan struct{}), objects: make(chan struct{}, 1)}
+	c := &core{module: m, cfg: cfg, info: info, sessions: cfg.Sessions, refs: 1, changed: make(chan struct{}), gone: make(chan struct{}), objects: make(chan struct{}, 1)}
+	c.health.turn = make(chan struct{}, 1)
 	c.signing.measured = measured
 	c.log = cfg.Logger.With("token", info.Label, "serial", info.Serial)
 	if limit := info.MaxSessions; limit > 0 {
@@ -108,28 +113,55 @@ func (c *core) knows(pin []byte) bool {
 	return subtle.ConstantTimeCompare(sum[:], c.pinSum[:]) == 1
 }
 
+// mayTry reports whether a PIN is known and the token has not refused it since.
+func (c *core) mayTry(pin []byte) bool {
+	known := c.knows(pin)
+	c.pinMu.Lock()
+	defer c.pinMu.Unlock()
+	return known && c.sum(pin) != c.refused
+}
+
+// refuse takes note of a PIN that was good once and is not any more.
+func (c *core) refuse(pin []byte) {
+	c.pinMu.Lock()
+	defer c.pinMu.Unlock()
+	c.refused = c.sum(pin)
+}
+
 func (c *core) sum(pin []byte) [32]byte {
 	return sha256.Sum256(append(c.salt[:len(c.salt):len(c.salt)], pin...))
 }
 
-// close gives up one reference; the last one closes the sessions.
+// close gives up one reference; the last one closes the sessions. Until that is done
+// the token stays among those of the module: see [module.vacant].
 func (c *core) close() {
 	m := c.module
 	m.life.Lock()
-	last := c.refs == 1
-	if c.refs--; last {
-		delete(m.cores, c)
-	}
+	c.refs--
+	last := c.refs == 0
 	m.life.Unlock()
 	if last {
-		c.quit()
-		c.builds.Wait()
-		if g := c.generation.Swap(nil); g != nil {
-			g.close(context.Background())
-		}
-		c.set(Closed, ErrClosed)
+		c.end()
 	}
-	m.release()
+	m.life.Lock()
+	defer m.life.Unlock()
+	if last {
+		delete(m.cores, c)
+		close(c.gone)
+	}
+	m.releaseLocked()
+}
+
+// end closes the sessions and logs out, for good.
+func (c *core) end() {
+	c.mu.Lock()
+	c.quit()
+	c.mu.Unlock()
+	c.builds.Wait()
+	if g := c.generation.Swap(nil); g != nil {
+		g.close()
+	}
+	c.set(Closed, ErrClosed)
 }
 
 // selector names the token as it was opened, whatever slot it is in now.

@@ -57,7 +57,11 @@ type TokenError struct {
 // Error names what was looked for and what is there instead.
 func (e *TokenError) Error() string {
 	if n := e.matches(); n > 1 {
-		return fmt.Sprintf("%d tokens match %s in %s: %s; add the serial", n, e.Select, e.Module, e.found())
+		advice := "add the serial"
+		if e.Select.Serial != "" {
+			advice = "nothing tells them apart"
+		}
+		return fmt.Sprintf("%d tokens match %s in %s: %s; %s", n, e.Select, e.Module, e.found(), advice)
 	}
 	return fmt.Sprintf("no token matches %s in %s, which has %s", e.Select, e.Module, e.found())
 }

@@ -49,3 +49,25 @@ func TestTokenErrorSaysWhatIsThere(t *testing.T) {
 	require.Contains(t, two.Error(), `2 tokens match label "one" in m`)
 	require.Contains(t, (&TokenError{Module: "m"}).Error(), "no token at all")
 }
+
+// TestTwins: a slot is no name, so a token that is like another in all else cannot be
+// found again.
+func TestTwins(t *testing.T) {
+	t.Parallel()
+	slot, blank := uint(2), uint(3)
+	found := []TokenInfo{
+		{Label: "one", Serial: "s", Slot: 1, Flags: TokenFlags{Initialized: true}},
+		{Label: "one", Serial: "s", Slot: 2, Flags: TokenFlags{Initialized: true}},
+		{Slot: 3}, {Slot: 4},
+	}
+	_, err := chooseLasting("m", Selector{Slot: &slot}, found)
+	var refused *TokenError
+	require.ErrorAs(t, err, &refused)
+	require.True(t, refused.Ambiguous())
+	require.ErrorContains(t, err, "nothing tells them apart")
+	info, err := chooseLasting("m", Selector{Slot: &slot}, found[1:])
+	require.NoError(t, err)
+	require.Equal(t, slot, info.Slot)
+	_, err = chooseLasting("m", Selector{Slot: &blank}, found)
+	require.NoError(t, err, "it is refused for what it is")
+}

@@ -60,11 +60,12 @@ func (c *core) build(ctx context.Context, slot uint, pin []byte) (*generation, e
 
 // close closes the sessions and logs out. The logout is needed because a session
 // with a hung call in it stays open, and the login with it, and comes last because
-// whoever is still at work would find a token without private objects. It reports
-// whether no call is left inside the module.
-func (g *generation) close(ctx context.Context) bool {
+// whoever is still at work would find a token without private objects. A token that is
+// closed meanwhile is logged out no less. It reports whether no call is left inside the
+// module.
+func (g *generation) close() bool {
 	ended := g.pool.close(drainTime)
-	ctx, cancel := context.WithTimeout(ctx, drainTime)
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	last := newPool(g.pool.core, g, g.pool.slot, g.pool.instance)
 	_ = last.do(ctx, func(v session) error { return wrap("C_Logout", v.raw.Logout(v.handle)) })
@@ -80,10 +81,7 @@ func (g *generation) sign(v session, s *signature) ([]byte, error) {
 	}
 	mechanism, input := r.forToken(public, &s.room)
 	if key.alwaysAuthenticate {
-		if err := v.signInit(mechanism, key.handle); err != nil {
-			return nil, err
-		}
-		if err := v.loginAgain(); err != nil {
+		if err := v.begin(mechanism, key.handle); err != nil {
 			return nil, err
 		}
 	}

@@ -410,3 +410,16 @@ func TestHostOutput(t *testing.T) {
 	require.Contains(t, log.String(), p11.HostArgument)
 	require.Contains(t, log.String(), "module host")
 }
+
+// TestHostOutputWithoutALine: the last words of a host are logged though it has not
+// ended the line.
+func TestHostOutputWithoutALine(t *testing.T) {
+	t.Parallel()
+	var log lockedBuffer
+	cfg := config(t)
+	cfg.Host = "printf" // which prints its argument
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	_, err := p11.Open(t.Context(), cfg)
+	require.Error(t, err)
+	require.Contains(t, log.String(), "output="+p11.HostArgument)
+}

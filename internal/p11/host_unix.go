@@ -51,7 +51,7 @@ func startHost(m *module, log *slog.Logger) (library, error) {
 		program: m.host, process: cmd, exited: make(chan struct{}), control: control.(*net.UnixConn),
 		lines: map[*line]struct{}{}, gone: make(chan struct{}), hangs: &m.hangs,
 	}
-	if err := h.run(); err != nil {
+	if err := h.run(output); err != nil {
 		_ = control.Close()
 		return nil, fmt.Errorf("module host: %w", err)
 	}
@@ -67,7 +67,7 @@ func startHost(m *module, log *slog.Logger) (library, error) {
 // run starts the process and waits for it in a goroutine. That keeps to one thread,
 // because Linux takes the end of the thread that started a process for the end of
 // the parent.
-func (h *hosted) run() error {
+func (h *hosted) run(output *hostOutput) error {
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
@@ -76,6 +76,7 @@ func (h *hosted) run() error {
 		started <- err
 		if err == nil {
 			_ = h.process.Wait()
+			output.flush()
 			close(h.exited)
 			h.end(nil) // a child of the host may have its sockets still
 		}
@@ -146,14 +147,18 @@ const maxLine = 1024
 func (o *hostOutput) Write(p []byte) (int, error) {
 	for line := range bytes.Lines(p) {
 		o.rest = append(o.rest, line...)
-		text, whole := bytes.CutSuffix(o.rest, []byte("\n"))
-		if !whole && len(o.rest) < maxLine {
-			continue
+		if bytes.HasSuffix(o.rest, []byte("\n")) || len(o.rest) >= maxLine {
+			o.flush()
 		}
-		if len(text) > 0 && o.log != nil {
-			o.log.Warn("p11: module host", "pid", o.pid.Load(), "output", string(text[:min(len(text), maxLine)]))
-		}
-		o.rest = o.rest[:0]
 	}
 	return len(p), nil
+}
+
+// flush logs what is left of a line, such as the last words of a module that crashes.
+func (o *hostOutput) flush() {
+	text := bytes.TrimSuffix(o.rest, []byte("\n"))
+	if len(text) > 0 && o.log != nil {
+		o.log.Warn("p11: module host", "pid", o.pid.Load(), "output", string(text[:min(len(text), maxLine)]))
+	}
+	o.rest = o.rest[:0]
 }

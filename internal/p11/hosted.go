@@ -6,11 +6,9 @@
 package p11
 
 import (
-	"encoding/gob"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
 	"sync"
 	"sync/atomic"
@@ -36,19 +34,6 @@ type hosted struct {
 	err  error         // why; set before gone is closed
 
 	hangs *atomic.Uint64 // hosts ended because a call hung
-}
-
-// A line is a socket over which one question is asked at a time. Both ends wait for
-// the other inside read(2), each in a thread, as the caller of a linked library waits
-// for it: goroutines that hand messages to each other take twice as long.
-type line struct {
-	socket *os.File
-	encode *gob.Encoder
-	decode *gob.Decoder
-}
-
-func newLine(socket *os.File) *line {
-	return &line{socket, gob.NewEncoder(socket), gob.NewDecoder(socket)}
 }
 
 // How long a call may take before the host is taken to hang, but for C_Sign, whose
@@ -78,7 +63,7 @@ func (h *hosted) ask(q question, limit time.Duration) (a answer, err error) {
 	watchdog := time.AfterFunc(limit, func() { h.giveUp(q.Function, limit) })
 	defer watchdog.Stop()
 	if err = l.encode.Encode(&q); err == nil {
-		err = l.decode.Decode(&a)
+		err = l.read(&a)
 	}
 	if err != nil {
 		h.drop(l)

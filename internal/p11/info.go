@@ -43,6 +43,16 @@ func chooseToken(path string, sel Selector, found []TokenInfo) (TokenInfo, error
 	return match[0], nil
 }
 
+// chooseLasting is chooseToken for a token that has to be found again after an outage,
+// when its slot may be another one: what it says of itself tells it from the others.
+func chooseLasting(path string, sel Selector, found []TokenInfo) (TokenInfo, error) {
+	info, err := chooseToken(path, sel, found)
+	if err != nil || !info.Flags.Initialized {
+		return info, err
+	}
+	return chooseToken(path, Selector{Label: info.Label, Serial: info.Serial}, found)
+}
+
 func tokenInfo(raw library, path string, slot uint) (TokenInfo, error) {
 	t, err := raw.GetTokenInfo(slot)
 	if err != nil {

@@ -14,10 +14,11 @@ import (
 // Signatures that take too long are found by one timer for the whole pool. A timer
 // for each, set and stopped within a millisecond, would wake a thread for each.
 
-// expect has a job found when it is late, if it is a signature. mu is held.
+// expect has a job found when it is late, if it is a signature. One that is made for
+// the second time may be late before those that came first. mu is held.
 func (p *pool) expect(j *job) {
-	if j.run == nil && !p.watched {
-		p.watched = true
+	if j.run == nil && (p.expected.IsZero() || j.deadline.Before(p.expected)) {
+		p.expected = j.deadline
 		p.late.Reset(time.Until(j.deadline))
 	}
 }
@@ -35,7 +36,7 @@ func (p *pool) findLate() {
 // giveUpLate gives up what is late, goes on to expect the next, and reports whether
 // any was left inside the module. mu is held.
 func (p *pool) giveUpLate() (left bool) {
-	p.watched = false
+	p.expected = time.Time{}
 	waiting := slices.Concat(p.signing, p.queue)
 	slices.SortFunc(waiting, func(a, b *job) int { return a.deadline.Compare(b.deadline) })
 	for _, j := range waiting {

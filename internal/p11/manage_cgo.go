@@ -95,6 +95,8 @@ func (m *module) slotToInit(raw library, r InitRequest) (uint, error) {
 		return 0, fmt.Errorf("%w: %q, serial %s", ErrInitialized, info.Label, info.Serial)
 	case m.core(info) != nil:
 		return 0, fmt.Errorf("%w: it is open in this process", ErrBusy)
+	case info.Flags.Initialized:
+		return info.Slot, mayTrySOPIN(info)
 	}
 	return info.Slot, nil
 }

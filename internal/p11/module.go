@@ -208,7 +208,7 @@ func (m *module) restart(failed *instance, log *slog.Logger) error {
 		return nil
 	}
 	for c := range m.cores {
-		if c.state() == Ready && !running.isGone() {
+		if c.refs > 0 && c.state() == Ready && !running.isGone() {
 			return fmt.Errorf("PKCS#11 module is kept initialised for token %q", c.info.Label)
 		}
 	}

@@ -61,12 +61,19 @@ func (m *module) tokenForOfficer(raw library, sel Selector) (TokenInfo, error) {
 		return TokenInfo{}, err
 	case m.core(info) != nil:
 		return TokenInfo{}, fmt.Errorf("%w: it is open in this process", ErrBusy)
-	case info.Flags.SOPINLocked:
-		return TokenInfo{}, ErrPINLocked
-	case info.Flags.SOPINFinalTry:
-		return TokenInfo{}, ErrPINFinalTry
 	}
-	return info, nil
+	return info, mayTrySOPIN(info)
+}
+
+// mayTrySOPIN is an error where a wrong PIN of the security officer would be the last.
+func mayTrySOPIN(info TokenInfo) error {
+	switch {
+	case info.Flags.SOPINLocked:
+		return ErrPINLocked
+	case info.Flags.SOPINFinalTry:
+		return ErrPINFinalTry
+	}
+	return nil
 }
 
 // withOfficer runs f in a session that is logged in as the security officer.

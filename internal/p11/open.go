@@ -13,8 +13,8 @@ import (
 // Open opens a token and logs in. A token that is open in this process already
 // is shared, and its PIN must be the same: PKCS#11 itself would accept any.
 // A wrong PIN is tried once. Errors: [*TokenError] if no token or several
-// match, [ErrPIN], [ErrPINLocked], [ErrPINFinalTry], [ErrNoPIN],
-// [ErrNotInitialized], or a [*Error].
+// match, or if another one has the same label and serial, [ErrPIN], [ErrPINLocked],
+// [ErrPINFinalTry], [ErrNoPIN], [ErrNotInitialized], or a [*Error].
 func Open(ctx context.Context, cfg Config) (_ Token, err error) {
 	m, err := moduleFor(cfg.Module, cfg.Host)
 	if err != nil {
@@ -51,7 +51,7 @@ func (m *module) choose(ctx context.Context, sel Selector) (info TokenInfo, err 
 		if err != nil {
 			return err
 		}
-		if info, err = chooseToken(m.path, sel, found); err != nil {
+		if info, err = chooseLasting(m.path, sel, found); err != nil {
 			return err
 		}
 		info.Mechanisms, err = mechanisms(raw, info.Slot)
@@ -101,6 +101,9 @@ func isPINError(err error) bool {
 func (m *module) open(ctx context.Context, cfg Config, info TokenInfo, pin []byte) (*core, error) {
 	m.life.Lock()
 	defer m.life.Unlock()
+	if err := m.vacant(ctx, info); err != nil {
+		return nil, err
+	}
 	if c := m.core(info); c != nil {
 		if !c.knows(pin) {
 			return nil, &Error{Op: "C_Login", Code: ckrPINIncorrect}
@@ -117,6 +120,23 @@ func (m *module) open(ctx context.Context, cfg Config, info TokenInfo, pin []byt
 	c.publish(g)
 	m.cores[c] = struct{}{}
 	return c, nil
+}
+
+// vacant waits for the end of a core of the token that is being closed: its logout
+// would be that of the next one too. life is held, but for the wait.
+func (m *module) vacant(ctx context.Context, info TokenInfo) error {
+	for c := m.core(info); c != nil && c.refs == 0; c = m.core(info) {
+		m.life.Unlock()
+		select {
+		case <-c.gone:
+		case <-ctx.Done():
+		}
+		m.life.Lock()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
 }
 
 // core returns the open core of a token. Slots change when a module is

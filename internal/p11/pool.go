@@ -34,16 +34,16 @@ type pool struct {
 	loggedIn   atomic.Bool
 	renewing   sync.Mutex // held by who has two sessions
 
-	mu      sync.Mutex
-	idle    []*worker
-	queue   []*job
-	workers int    // working or idle
-	signing []*job // signatures inside the module, without hung ones
-	hung    int    // left inside the module by their callers
-	closed  bool
-	late    *time.Timer   // for signatures that take too long
-	watched bool          // whether late is going to run out
-	ended   chan struct{} // closed with the last worker of a closed pool
+	mu       sync.Mutex
+	idle     []*worker
+	queue    []*job
+	workers  int    // working or idle
+	signing  []*job // signatures inside the module, without hung ones
+	hung     int    // left inside the module by their callers
+	closed   bool
+	late     *time.Timer   // for signatures that take too long
+	expected time.Time     // when late runs out; zero if it does not
+	ended    chan struct{} // closed with the last worker of a closed pool
 }
 
 // maxSpare is how many hung workers are replaced. More threads than that are not risked

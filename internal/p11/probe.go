@@ -8,7 +8,6 @@ package p11
 import (
 	"context"
 	"crypto/rand"
-	"sync"
 	"time"
 )
 
@@ -42,16 +41,20 @@ func (p *probe) try(ctx context.Context, g *generation) error {
 
 // health is the result of the last check, shared by all who ask within its age.
 type health struct {
-	mu  sync.Mutex
-	at  time.Time
-	err error
+	turn chan struct{} // held by who finds it out
+	at   time.Time
+	err  error
 }
 
 // check proves that the token signs, at most once per interval however many
 // ask.
 func (c *core) check(ctx context.Context, interval time.Duration) error {
-	c.health.mu.Lock()
-	defer c.health.mu.Unlock()
+	select {
+	case c.health.turn <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-c.health.turn }()
 	if !c.health.at.IsZero() && time.Since(c.health.at) < interval {
 		return c.health.err
 	}

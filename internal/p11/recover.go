@@ -70,8 +70,8 @@ func (c *core) attempt(ctx context.Context, late time.Time, again bool, f func(g
 		if err != nil {
 			return err
 		}
-		if err = f(g); err == nil {
-			return nil
+		if err = f(g); err == nil || isCause(ctx, err) {
+			return err
 		}
 		c.count.failed(err)
 		switch {
@@ -96,6 +96,13 @@ func (c *core) attempt(ctx context.Context, late time.Time, again bool, f func(g
 			return &UnavailableError{State: Recovering, Err: err}
 		}
 	}
+}
+
+// isCause reports whether err is why ctx has ended. That may be the error of another
+// call, or of another token, and says nothing about this one.
+func isCause(ctx context.Context, err error) bool {
+	cause := context.Cause(ctx)
+	return cause != nil && errors.Is(err, cause)
 }
 
 // maySuspect reports whether an ambiguous error may count as an outage now.
@@ -147,14 +154,23 @@ func (c *core) ready(ctx context.Context, late time.Time) (*generation, error) {
 // lose takes a generation out and starts making the next. Only the first of
 // many callers with the same bad news does anything.
 func (c *core) lose(g *generation, cause error) {
-	if !c.generation.CompareAndSwap(g, nil) {
-		return
+	c.mu.Lock()
+	took := c.ctx.Err() == nil && c.generation.CompareAndSwap(g, nil)
+	if took {
+		c.builds.Add(1)
 	}
-	c.builds.Add(1)
+	c.mu.Unlock()
+	if took {
+		c.replace(g, cause)
+	}
+}
+
+// replace makes the next generation, in a goroutine that is counted already.
+func (c *core) replace(old *generation, cause error) {
 	c.set(Recovering, cause)
 	go func() {
 		defer c.builds.Done()
-		c.rebuild(g, cause)
+		c.rebuild(old, cause)
 	}()
 }
 
@@ -164,7 +180,7 @@ func (c *core) rebuild(old *generation, cause error) {
 	failed := c.module.running.Load()
 	if old != nil {
 		failed = old.pool.instance
-		old.close(c.ctx)
+		old.close()
 	}
 	for try := 0; ; try++ {
 		// A library that is found dead by the first try is not worth a pause.
@@ -231,7 +247,7 @@ func (c *core) renew() error {
 		return err
 	}
 	if err := c.probe.Load().try(ctx, g); c.isUnwell(err) {
-		g.close(c.ctx)
+		g.close()
 		return err
 	}
 	c.remember(pin)
@@ -260,22 +276,19 @@ func (c *core) publish(g *generation) {
 	c.set(Ready, nil)
 }
 
-// reopen starts again after a failure for good.
+// reopen starts again after a failure for good. Of many who ask for it only the
+// first does that: each start may spend a try of the PIN.
 func (c *core) reopen(ctx context.Context) error {
 	c.mu.Lock()
-	if c.st != Failed {
-		c.mu.Unlock()
-		_, err := c.ready(ctx, time.Time{})
-		return err
+	reason, failed := c.reason, c.st == Failed && c.ctx.Err() == nil
+	if failed {
+		c.st = Recovering
+		c.builds.Add(1)
 	}
-	reason := c.reason
 	c.mu.Unlock()
-	c.builds.Add(1)
-	c.set(Recovering, reason)
-	go func() {
-		defer c.builds.Done()
-		c.rebuild(nil, reason)
-	}()
+	if failed {
+		c.replace(nil, reason)
+	}
 	_, err := c.ready(ctx, time.Time{})
 	return err
 }

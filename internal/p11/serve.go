@@ -131,7 +131,7 @@ func (s *server) serve(l *line) {
 	for {
 		var q question
 		var a answer
-		if l.decode.Decode(&q) != nil {
+		if l.read(&q) != nil {
 			return
 		}
 		a.put(s.answer(&q, &a))

@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"slices"
 
 	"github.com/miekg/pkcs11"
@@ -22,19 +23,36 @@ type session struct {
 	pool   *pool
 }
 
-// loginAgain gives the PIN for one operation with a key that wants it every
-// time (PKCS#11 v2.40 section 5.6, CKU_CONTEXT_SPECIFIC).
-func (v session) loginAgain() error {
+// begin starts a signature with a key that wants the PIN every time. The PIN is asked
+// for first, so that a source that has none leaves no operation active.
+func (v session) begin(m ckMechanism, key pkcs11.ObjectHandle) error {
 	c := v.pool.core
 	pin, err := askPIN(context.Background(), c.cfg, c.info)
 	if err != nil {
 		return err
 	}
 	defer clear(pin)
-	if !c.knows(pin) {
+	if err := v.signInit(m, key); err != nil {
+		return err
+	}
+	return v.loginAgain(pin)
+}
+
+// loginAgain gives the PIN for one operation (PKCS#11 v2.40 section 5.6,
+// CKU_CONTEXT_SPECIFIC). A PIN that was refused, because it was changed elsewhere, is
+// not tried again, nor by another session meanwhile: a few tries lock the token.
+func (v session) loginAgain(pin []byte) error {
+	c := v.pool.core
+	c.again.Lock()
+	defer c.again.Unlock()
+	if !c.mayTry(pin) {
 		return &Error{Op: "C_Login", Code: ckrPINIncorrect}
 	}
-	return wrap("C_Login", v.raw.Login(v.handle, pkcs11.CKU_CONTEXT_SPECIFIC, string(pin)))
+	err := wrap("C_Login", v.raw.Login(v.handle, pkcs11.CKU_CONTEXT_SPECIFIC, string(pin)))
+	if isPINError(err) {
+		c.refuse(pin)
+	}
+	return err
 }
 
 // findBatch is how many handles one C_FindObjects may return. An answer with fewer
@@ -45,6 +63,8 @@ func (v session) loginAgain() error {
 const (
 	findBatch = 2048
 	lastBatch = 10
+
+	mostObjects = 1 << 20 // on a token; who names more never ends
 )
 
 // find returns the handles of all objects that have the attributes.
@@ -65,6 +85,9 @@ func find(raw library, s pkcs11.SessionHandle, template ...*pkcs11.Attribute) (_
 		}
 		if all = append(all, found...); len(found) < lastBatch {
 			return all, nil
+		}
+		if len(all) > mostObjects {
+			return nil, fmt.Errorf("C_FindObjects does not come to an end: %d objects", len(all))
 		}
 	}
 }

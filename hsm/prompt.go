@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+package hsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/term"
+)
+
+// PINPrompt asks for the PIN on the terminal of the process, without echo. A
+// process without one gets [ErrNoPIN]. Who waits for a person gives up when the
+// context ends, and the terminal has its echo again.
+func PINPrompt(prompt string) PIN {
+	return PIN{func(ctx context.Context) ([]byte, error) {
+		tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+		if err != nil {
+			return nil, fmt.Errorf("%w: no terminal to ask on", ErrNoPIN)
+		}
+		before, err := term.GetState(int(tty.Fd()))
+		if err != nil {
+			return nil, errors.Join(err, tty.Close())
+		}
+		return untilCanceled(ctx, func() ([]byte, error) { return askOn(tty, prompt) }, func() {
+			_ = term.Restore(int(tty.Fd()), before)
+			fmt.Fprintln(tty)
+		})
+	}}
+}
+
+// askOn asks, and closes the terminal when it has the answer.
+func askOn(tty *os.File, prompt string) ([]byte, error) {
+	defer tty.Close()
+	fmt.Fprint(tty, prompt)
+	defer fmt.Fprintln(tty)
+	return term.ReadPassword(int(tty.Fd()))
+}
+
+// untilCanceled returns what read does, or calls undo when ctx ends first. Nothing
+// interrupts a read of a terminal: it goes on, and what it brings is wiped.
+func untilCanceled(ctx context.Context, read func() ([]byte, error), undo func()) ([]byte, error) {
+	type said struct {
+		text []byte
+		err  error
+	}
+	answered := make(chan said)
+	go func() {
+		text, err := read()
+		select {
+		case answered <- said{text, err}:
+		case <-ctx.Done():
+			clear(text)
+		}
+	}()
+	select {
+	case a := <-answered:
+		return a.text, a.err
+	case <-ctx.Done():
+		undo()
+		return nil, ctx.Err()
+	}
+}
