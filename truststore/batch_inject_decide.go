@@ -78,7 +78,7 @@ func (b *bulk) undo(ctx context.Context, now survey) (_ survey, err error) {
 		return now, err
 	}
 	there, idle := indexOf(b.writer.written), []found(nil)
-	for _, o := range unneeded(now.certificates) {
+	for _, o := range b.store.unneeded(now.certificates) {
 		if _, ok := there.find(p11.CertificateTemplate{Label: o.Label, ID: o.ID, Value: o.Value}); ok {
 			idle = append(idle, o)
 		}

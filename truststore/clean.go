@@ -13,8 +13,9 @@ import (
 	"github.com/hsmtls/hsmtls-go/internal/p11"
 )
 
-// A Leftover is an issuer on the token that proves no entry. A write that was cut
-// short, by kill -9 for instance, has left it there. It is trusted for nothing.
+// A Leftover is an issuer on the token that proves no entry and has no CRL there. A
+// write that was cut short, by kill -9 for instance, has left it there. It is trusted
+// for nothing.
 type Leftover struct {
 	Label       string
 	ID          []byte
@@ -24,7 +25,8 @@ type Leftover struct {
 }
 
 // Leftovers returns what interrupted writes have left on the token: issuers that
-// carry the mark of this package and that no entry names, trusted or rejected.
+// carry the mark of this package and that no entry names, trusted or rejected, and no
+// CRL that this store has read.
 // While another process is injecting, its work looks the same. It reads the
 // token, and does not publish anything.
 func (s *Store) Leftovers(ctx context.Context) (_ []Leftover, err error) {
@@ -32,7 +34,7 @@ func (s *Store) Leftovers(ctx context.Context) (_ []Leftover, err error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	now, err := s.surveyOpen(ctx)
-	return leftovers(now.certificates), err
+	return s.leftovers(now.certificates), err
 }
 
 // surveyOpen is survey for a store that may not have been opened.
@@ -43,8 +45,8 @@ func (s *Store) surveyOpen(ctx context.Context) (survey, error) {
 	return s.survey(ctx)
 }
 
-func leftovers(objects []found) (left []Leftover) {
-	for _, o := range unneeded(objects) {
+func (s *Store) leftovers(objects []found) (left []Leftover) {
+	for _, o := range s.unneeded(objects) {
 		left = append(left, Leftover{Label: o.Label, ID: o.ID, Certificate: o.cert, object: o.Object})
 	}
 	return left
@@ -59,14 +61,17 @@ func (s *Store) Clean(ctx context.Context) (_ []Leftover, err error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	now, err := s.surveyOpen(ctx)
-	left := leftovers(now.certificates)
+	if err == nil {
+		err = s.refreshWith(ctx, now) // so that its CRLs are known
+	}
+	left := s.leftovers(now.certificates)
 	if err != nil || len(left) == 0 {
 		return nil, err
 	}
 	if now, err = s.sweep(ctx, now); err != nil {
 		return nil, err
 	}
-	for _, l := range leftovers(now.certificates) {
+	for _, l := range s.leftovers(now.certificates) {
 		if slices.ContainsFunc(left, func(f Leftover) bool { return f.object == l.object }) {
 			return nil, fmt.Errorf("%w: %q is still there", ErrNotStored, l.Label)
 		}
@@ -77,7 +82,7 @@ func (s *Store) Clean(ctx context.Context) (_ []Leftover, err error) {
 // sweep removes the issuers that nothing on the token names as its issuer, and
 // returns what is there then.
 func (s *Store) sweep(ctx context.Context, now survey) (survey, error) {
-	rest := unneeded(now.certificates)
+	rest := s.unneeded(now.certificates)
 	if len(rest) == 0 {
 		return now, nil
 	}
@@ -135,12 +140,13 @@ func missed(removed, objects []found) (again []found) {
 	return again
 }
 
-// unneeded follows the issuers' names upwards from the entries, trusted or not,
-// and returns the issuers that it does not come to.
-func unneeded(objects []found) (rest []found) {
+// unneeded follows the issuers' names upwards from the entries, trusted or not, and
+// from the CRLs, which cannot be verified without their issuers. It returns the
+// issuers that it does not come to.
+func (s *Store) unneeded(objects []found) (rest []found) {
 	waiting := map[string][]found{} // by subject
 	above := map[string][]string{}  // issuers by subject
-	var next []string
+	next := s.snapshot().revocations.issuers()
 	for _, o := range objects {
 		switch {
 		case o.err != nil || !alias.IsTrustID(o.ID):

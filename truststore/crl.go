@@ -4,6 +4,7 @@
 package truststore
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -60,7 +61,7 @@ func (s *Store) InjectCRL(ctx context.Context, crl *x509.RevocationList) (_ CRL,
 	now := s.snapshot()
 	list, err := now.readCRL(crl.Raw, nil, s.now())
 	if err == nil {
-		err = s.mayRevoke(now, list)
+		err = cmp.Or(list.early(s.now()), s.mayRevoke(now, list))
 	}
 	if err != nil {
 		return CRL{}, err

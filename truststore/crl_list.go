@@ -114,6 +114,15 @@ func (l *revocationList) newer(other *revocationList) bool {
 	return other == nil || l.number.Cmp(other.number) > 0
 }
 
+// early refuses a list that is from the future.
+func (l *revocationList) early(at time.Time) error {
+	if !l.thisUpdate.After(at) {
+		return nil
+	}
+	rule := &RuleError{"crl-this-update", "RFC 5280 5.1.2.4", "thisUpdate of a CRL must not be in the future"}
+	return &CRLError{l.issuer.Subject.String(), rule}
+}
+
 // withState returns l as it lies on the token.
 func (l *revocationList) withState(private, lost bool) *revocationList {
 	changed := *l
@@ -127,7 +136,7 @@ func (s *snapshot) readCRL(der []byte, known *revocations, at time.Time) (*revoc
 	if l := known.byDigest(sha256.Sum256(der)); l != nil && s.mayIssue(l.issuer, at) == nil {
 		return l, nil
 	}
-	list, err := parseCRL(der, at)
+	list, err := parseCRL(der)
 	if err != nil {
 		return nil, &CRLError{Err: err}
 	}

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"math/big"
 	"slices"
+	"time"
 
 	"github.com/hsmtls/hsmtls-go/internal/alias"
 	"github.com/hsmtls/hsmtls-go/internal/p11"
@@ -87,6 +88,7 @@ func (s *Store) revocationsIn(data []p11.Data, next *snapshot) *read {
 			r.rejected = append(r.rejected, Rejected{Label: d.Label, Err: err})
 		}
 	}
+	r.dropEarly(last, s.now())
 	r.choose()
 	r.remember(last)
 	r.miss()
@@ -144,6 +146,21 @@ func (r *read) record(n denyRecord) {
 	default:
 		r.stale = append(r.stale, n.object)
 	}
+}
+
+// dropEarly rejects CRLs that are from the future, unless they are known, or the
+// record says that one as new has been in the store: then it is the clock that is
+// wrong, and what is revoked stays so.
+func (r *read) dropEarly(last *revocations, at time.Time) {
+	r.objects = slices.DeleteFunc(r.objects, func(o crlObject) bool {
+		m, recorded := r.marks[o.id]
+		err := o.early(at)
+		if err == nil || last.byDigest(o.digest) != nil || recorded && o.number.Cmp(m.number) <= 0 {
+			return false
+		}
+		r.rejected = append(r.rejected, Rejected{Label: alias.CRLLabel(o.id[:]), Err: err})
+		return true
+	})
 }
 
 // choose takes the newest CRL of each issuer, unless it has been removed.

@@ -9,7 +9,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
-	"time"
 )
 
 // MaxCRLSize is how long a CRL may be, in bytes: some hundred thousand revoked
@@ -95,7 +94,7 @@ var crlProfile = []crlRule{
 }
 
 // parseCRL reads a CRL and checks what it is, not yet who has signed it.
-func parseCRL(der []byte, at time.Time) (*x509.RevocationList, error) {
+func parseCRL(der []byte) (*x509.RevocationList, error) {
 	if len(der) > MaxCRLSize {
 		return nil, ErrTooLarge
 	}
@@ -113,9 +112,6 @@ func parseCRL(der []byte, at time.Time) (*x509.RevocationList, error) {
 		if !r.ok(list) {
 			return nil, &RuleError{r.name, r.section, r.want}
 		}
-	}
-	if list.ThisUpdate.After(at) {
-		return nil, &RuleError{"crl-this-update", "RFC 5280 5.1.2.4", "thisUpdate of a CRL must not be in the future"}
 	}
 	return list, nil
 }
@@ -162,12 +158,13 @@ func hasUnknownCritical(extensions []pkix.Extension, known ...asn1.ObjectIdentif
 }
 
 func areDistinct(extensions []pkix.Extension) bool {
-	var seen []asn1.ObjectIdentifier
+	seen := make(map[string]bool) // a CRL may have hundreds of thousands
 	for _, e := range extensions {
-		if containsOID(seen, e.Id) {
+		id := e.Id.String()
+		if seen[id] {
 			return false
 		}
-		seen = append(seen, e.Id)
+		seen[id] = true
 	}
 	return true
 }

@@ -5,6 +5,7 @@ package truststore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -109,6 +110,7 @@ func (s *Store) deny(ctx context.Context, n denyRecord) error {
 	if n.Allowed && (!known || old.Allowed) {
 		return ErrNotFound
 	}
+	n.Signed, n.Subject = cmp.Or(n.Signed, old.Signed), cmp.Or(n.Subject, old.Subject) // what Deny knew, DenyFingerprint may not
 	n.Sequence, n.At = old.Sequence+1, s.now().UTC().Truncate(time.Second)
 	if n.object, err = s.writeRecord(ctx, n); err != nil {
 		return err

@@ -101,6 +101,30 @@ func TestDenyOtherSignature(t *testing.T) {
 	revokedBy(t, err, twin, nil)
 }
 
+// Denied once more by its fingerprint, it is denied no less.
+func TestDenyAgainByFingerprint(t *testing.T) {
+	t.Parallel()
+	a, f := newAcquirer(), newFaulty(t)
+	s, ctx := a.open(t, f), t.Context()
+	_, err := s.Inject(ctx, "ca", a.sent(a.lower.Certificate)[1:]...)
+	require.NoError(t, err)
+	peer := a.lower.Client("till").Leaf // which the store does not know
+	twin, sum := otherSignature(t, peer), sha256.Sum256(peer.Raw)
+	require.NoError(t, s.Deny(ctx, peer, "stolen"))
+	for _, again := range []func() error{
+		func() error { return nil },
+		func() error { return s.Allow(ctx, sum) },
+	} {
+		require.NoError(t, again())
+		require.NoError(t, s.DenyFingerprint(ctx, sum, "lost"))
+		for _, s := range []*Store{s, a.open(t, f)} {
+			require.Equal(t, describe(peer), s.Denied()[0].Subject)
+			_, err = s.Verify(a.sent(twin), "", clientAuth, time.Now())
+			revokedBy(t, err, twin, nil)
+		}
+	}
+}
+
 func otherSignature(t *testing.T, c *x509.Certificate) *x509.Certificate {
 	t.Helper()
 	var sig struct{ R, S *big.Int }

@@ -18,7 +18,8 @@ import (
 // in DER (RFC 5652) over the DER of the certificate, with SHA-256 or longer, signed
 // attributes and one signer. The certificate of the signer must be in it, have the
 // extended key usage documentSigning (RFC 9336) and no other, and chain to an
-// acquirer's or vendor's anchor; issuers on that way may be in it too.
+// acquirer's or vendor's anchor; the issuers on that way must be in it too, for those
+// that the token has for other entries go with them.
 //
 // Only this certificate is trusted then, and only as a server: neither its issuers
 // nor what they have to say count, so a CRL of theirs is not looked at. The
@@ -40,7 +41,7 @@ func (s *Store) InjectEndorsed(ctx context.Context, name string, cert *x509.Cert
 	if s.device == nil {
 		return Entry{}, p11.ErrClosed
 	}
-	path, err := endorse(cert, endorsement, s.snapshot().issuers, s.snapshot().anchors, s.now())
+	path, err := endorse(cert, endorsement, issuers{}, s.snapshot().anchors, s.now())
 	if err != nil {
 		return Entry{}, err
 	}
@@ -51,10 +52,15 @@ func (s *Store) InjectEndorsed(ctx context.Context, name string, cert *x509.Cert
 		return Entry{}, err
 	}
 	// An endorsement without an entry is nothing, so it comes first.
-	if err := s.keepEndorsement(ctx, cert, endorsement); err != nil {
+	w := dataWriter{device: s.device}
+	if err = w.keepEndorsement(ctx, cert, endorsement); err == nil {
+		e, err = s.bring(ctx, now, e)
+	}
+	if err != nil {
+		w.undo(ctx)
 		return Entry{}, err
 	}
-	return s.bring(ctx, now, e)
+	return e, nil
 }
 
 func endorsedEntry(c *x509.Certificate, path []*x509.Certificate) Entry {
@@ -63,16 +69,17 @@ func endorsedEntry(c *x509.Certificate, path []*x509.Certificate) Entry {
 
 // keepEndorsement writes an endorsement, unless it is there. It may be a public
 // object: it is verified whenever it is read.
-func (s *Store) keepEndorsement(ctx context.Context, cert *x509.Certificate, endorsement []byte) error {
-	w := dataWriter{device: s.device}
+func (w *dataWriter) keepEndorsement(ctx context.Context, cert *x509.Certificate, endorsement []byte) error {
 	t := dataTemplate(alias.EndorsementLabel(cert.Raw), endorsement)
 	whichever := func(p11.Data) bool { return true }
 	if there, err := w.find(ctx, t, whichever); there != nil || err != nil {
 		return err
 	}
-	if _, err := s.device.CreateData(ctx, t); err != nil {
+	made, err := w.device.CreateData(ctx, t)
+	if err != nil {
 		return err
 	}
+	w.written = append(w.written, made.Object)
 	there, err := w.find(ctx, t, whichever)
 	if err == nil && there == nil {
 		err = ErrNotStored

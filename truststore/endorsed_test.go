@@ -76,3 +76,40 @@ func TestEndorsedRevoked(t *testing.T) {
 		require.Len(t, s.Entries(), 1)
 	}
 }
+
+// An endorsement does not lean on issuers that the token has for others: they go with
+// those, and the entry would go too.
+func TestEndorsedStandsAlone(t *testing.T) {
+	t.Parallel()
+	a, f := newAcquirer(), newFaulty(t)
+	s, ctx := a.open(t, f), t.Context()
+	_, err := s.Inject(ctx, "other", a.sent(a.lower.Server("other.example.com").Leaf)...)
+	require.NoError(t, err)
+	_, err = s.Inject(ctx, "upper", a.upper.Certificate)
+	require.NoError(t, err)
+	host := testpki.NewRoot("public root").Server("host.example.com").Leaf
+	n := newNotary(a.lower, same)
+	_, err = s.InjectEndorsed(ctx, "host", host, n.sign(t, host.Raw, plain))
+	var unknown x509.UnknownAuthorityError
+	require.ErrorAs(t, err, &unknown)
+	require.Empty(t, f.data(t))
+	_, err = s.InjectEndorsed(ctx, "host", host, n.sign(t, host.Raw, plain, a.lower.Certificate, a.upper.Certificate))
+	require.NoError(t, err)
+	require.NoError(t, s.Remove(ctx, "other"))
+	require.NoError(t, s.Remove(ctx, "upper"))
+	require.Len(t, a.open(t, f).Entries(), 1)
+}
+
+// Where the entry cannot be written, its endorsement does not stay either.
+func TestEndorsementOfNothing(t *testing.T) {
+	t.Parallel()
+	a, f := newAcquirer(), newFaulty(t)
+	s, public, n := a.open(t, f), testpki.NewRoot("public root"), newNotary(a.root, same)
+	one, two := public.Server("host.example.com").Leaf, public.Server("host.example.com").Leaf
+	_, err := s.InjectEndorsed(t.Context(), "host", one, n.sign(t, one.Raw, plain))
+	require.NoError(t, err)
+	before := f.data(t)
+	_, err = s.InjectEndorsed(t.Context(), "host", two, n.sign(t, two.Raw, plain))
+	require.ErrorIs(t, err, ErrExists)
+	require.Equal(t, before, f.data(t))
+}

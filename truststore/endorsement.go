@@ -90,7 +90,7 @@ func endorsers(signer *x509.Certificate, between *x509.CertPool, from *anchors, 
 	}
 	var refusal error
 	for _, path := range paths {
-		err := checkPath(path)
+		err := cmp.Or(checkPath(path), mayEndorse(path))
 		if err == nil && from.onlyPOS(path) {
 			err = &RejectedError{signer, ErrPairing}
 		}
@@ -100,6 +100,17 @@ func endorsers(signer *x509.Certificate, between *x509.CertPool, from *anchors, 
 		refusal = cmp.Or(refusal, err)
 	}
 	return nil, refusal
+}
+
+// mayEndorse refuses a path with an issuer that is meant for something else: its
+// extended key usage binds those below it, as with servers and clients.
+func mayEndorse(path []*x509.Certificate) error {
+	for _, c := range path {
+		if has(oidExtKeyUsage)(c) && !slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny) && !containsOID(c.UnknownExtKeyUsage, oidDocumentSigning) {
+			return &RejectedError{c, x509.CertificateInvalidError{Cert: c, Reason: x509.IncompatibleUsage}}
+		}
+	}
+	return nil
 }
 
 // oidDocumentSigning is the purpose of RFC 9336, by which nothing of TLS is

@@ -75,6 +75,10 @@ func TestEndorse(t *testing.T) {
 	path, err = endorse(host, deep.sign(t, host.Raw, plain, a.lower.Certificate, a.upper.Certificate), issuers{}, a.vouchers(t), time.Now())
 	require.NoError(t, err)
 	require.Len(t, path, 4)
+
+	meant := caWith(a.root, func(c *x509.Certificate) { c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{oidDocumentSigning} })
+	_, err = endorse(host, newNotary(meant, same).sign(t, host.Raw, plain, meant.Certificate), issuers{}, a.vouchers(t), time.Now())
+	require.NoError(t, err)
 }
 
 func TestEndorseRefuses(t *testing.T) {
@@ -109,7 +113,7 @@ func TestEndorseRefuses(t *testing.T) {
 		c.NotBefore, c.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Minute)
 	}
 	signer := func(ca *testpki.CA, edit func(*x509.Certificate)) []byte {
-		return newNotary(ca, edit).sign(t, host.Raw, plain)
+		return newNotary(ca, edit).sign(t, host.Raw, plain, ca.Certificate)
 	}
 	for _, tt := range []struct {
 		name string
@@ -132,6 +136,9 @@ func TestEndorseRefuses(t *testing.T) {
 		{"by who may do more", host, signer(a.root, func(c *x509.Certificate) {
 			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 		}), "endorser-eku"},
+		{"below a CA for clients", host, signer(caWith(a.root, func(c *x509.Certificate) {
+			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+		}), same), x509.CertificateInvalidError{}},
 		{"by a CA", host, signer(a.root, func(c *x509.Certificate) { c.BasicConstraintsValid, c.IsCA = true, true }), "leaf-ca"},
 		{"by who was out of date", host, signer(a.root, expired), ErrEndorsement},
 		{"of a client", public.Client("till").Leaf, good.sign(t, host.Raw, plain), x509.CertificateInvalidError{}},

@@ -4,6 +4,7 @@
 package truststore
 
 import (
+	"crypto/rsa"
 	"crypto/x509"
 	"errors"
 	"slices"
@@ -72,10 +73,21 @@ func excludes(c *x509.Certificate, usage x509.ExtKeyUsage) bool {
 type issuers map[string][]*x509.Certificate
 
 func (i issuers) add(c *x509.Certificate) {
+	if isHuge(c) {
+		return
+	}
 	subject := string(c.RawSubject)
 	if !slices.ContainsFunc(i[subject], c.Equal) {
 		i[subject] = append(i[subject], c)
 	}
+}
+
+// isHuge reports whether a key is far beyond the profile. It is an issuer to nobody:
+// crypto/x509 would verify signatures with it before the profile is asked, for hours if
+// it is a megabyte long, and anybody may have written it to the token.
+func isHuge(c *x509.Certificate) bool {
+	key, ok := c.PublicKey.(*rsa.PublicKey)
+	return ok && key.N.BitLen() > 2*maxRSABits
 }
 
 // above returns a pool of what may lie on a path from chain upwards, chain
@@ -89,7 +101,9 @@ func (i issuers) above(chain []*x509.Certificate) *x509.CertPool {
 			continue
 		}
 		seen[string(c.Raw)] = true
-		pool.AddCert(c)
+		if !isHuge(c) {
+			pool.AddCert(c)
+		}
 		next = append(next, i[string(c.RawIssuer)]...)
 	}
 	return pool

@@ -235,15 +235,15 @@ func (m *model) inject(alias, name string, endorsed bool) error {
 	if !m.vouched(name, endorsed) || m.revoked(name) {
 		return errRefused
 	}
-	if endorsed {
-		m.endorsed[name] = true
-	}
 	want := thing{kindEntry, alias, name, true}
 	is := func(o thing) bool { return o.kind == kindEntry && o.label == alias && o.part == name }
 	if m.has(func(o thing) bool {
 		return !is(o) && (o.label == alias || o.kind == kindEntry && o.part == name)
 	}) {
 		return ErrExists
+	}
+	if endorsed {
+		m.endorsed[name] = true
 	}
 	for _, i := range m.parts[name].issuers {
 		if !m.has(func(o thing) bool { return o.kind == kindIssuer && o.part == i }) {
@@ -267,6 +267,7 @@ func (m *model) remove(alias string) error {
 	if len(parts) == 0 {
 		return ErrNotFound
 	}
+	m.keepRevokers(parts)
 	m.things = slices.DeleteFunc(m.things, func(o thing) bool { return o.kind == kindEntry && parts[o.part] })
 	for p := range parts {
 		delete(m.endorsed, p)
@@ -275,9 +276,22 @@ func (m *model) remove(alias string) error {
 	return nil
 }
 
-// sweep removes the issuers that no name leads to.
+// keepRevokers has those with a CRL stay as issuers.
+func (m *model) keepRevokers(parts map[string]bool) {
+	for by := range m.crl {
+		there := m.has(func(o thing) bool { return o.kind == kindIssuer && o.part == by })
+		if parts[by] && !there && m.knows(by) && !m.revoked(by) {
+			m.things = append(m.things, thing{kindIssuer, "", by, true})
+		}
+	}
+}
+
+// sweep removes the issuers that no name leads to, and that no CRL is of.
 func (m *model) sweep() {
 	needed := map[string]bool{}
+	for by := range m.crl {
+		needed[by] = true
+	}
 	for _, o := range m.things {
 		if o.kind != kindEntry {
 			continue

@@ -6,7 +6,9 @@ package truststore
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/hsmtls/hsmtls-go/internal/alias"
@@ -16,15 +18,16 @@ import (
 // Remove removes every object that claims to be an entry under an alias, whether
 // it is trusted or rejected, and every one with the same certificate: what has
 // been removed is not trusted under another name. Issuers that prove nothing any
-// more go too. [ErrNotFound] means there is no such object; identities and
-// foreign ones are not for Remove. [ErrNotStored] means the token still shows
-// one. When Remove returns nil, or cannot read the token any more, the entry is
-// not trusted.
+// more go too, but for those of a CRL in the store, and an entry that has one there stays
+// as an issuer, trusted for nothing: what it revokes stays revoked. [ErrNotFound] means there is no
+// such object; identities and foreign ones are not for Remove. [ErrNotStored] means
+// the token still shows one. When Remove returns nil, or cannot read the token any
+// more, the entry is not trusted.
 //
 // Remove calls the token five times: it lists the objects, removes, looks for an
 // endorsement, and reads what is there now: the objects, and what is revoked. It is
-// once more for each further object and for each issuer that goes too, and once more
-// if one does. A token that reuses the handles of objects is read whole where
+// once more for each further object and for each issuer that goes too, and twice more
+// if one does. For a CA it is once more, and thrice if it has a CRL. A token that reuses the handles of objects is read whole where
 // another one lists.
 func (s *Store) Remove(ctx context.Context, name string) (err error) {
 	defer wrap(&err, "remove", name)
@@ -44,6 +47,9 @@ func (s *Store) Remove(ctx context.Context, name string) (err error) {
 	if len(claims) == 0 {
 		return ErrNotFound
 	}
+	if err := s.keepRevokers(ctx, now, claims); err != nil {
+		return err
+	}
 	err = s.removeAll(ctx, claims)
 	s.publish(s.snapshot().without(name)) // also if the token cannot be read any more
 	if err != nil {
@@ -52,8 +58,49 @@ func (s *Store) Remove(ctx context.Context, name string) (err error) {
 	return errors.Join(s.dropEndorsements(ctx, claims), s.removed(ctx, name))
 }
 
-// removed looks whether the objects are gone, removes the issuers that are not
-// needed any more, and publishes what is there.
+// keepRevokers writes the certificates again, as issuers, whose CRLs are in the store. A
+// peer may bring such an issuer along, below another entry, and without it the CRL
+// could not be verified after a restart.
+func (s *Store) keepRevokers(ctx context.Context, now survey, claims []found) error {
+	if !slices.ContainsFunc(claims, func(o found) bool { return o.cert != nil && o.cert.IsCA }) {
+		return nil
+	}
+	if err := s.refreshWith(ctx, now); err != nil { // so that its CRLs are known
+		return err
+	}
+	w, there := writer{store: s}, indexOf(now.certificates)
+	for _, l := range s.snapshot().revocations.of(claims) {
+		t := template(alias.TrustIssuerLabel(l.issuer.Raw), l.issuer, p11.CategoryAuthority)
+		if _, kept := there.find(t); kept {
+			continue
+		}
+		if err := w.keep(ctx, t, l.issuer); err != nil {
+			return errors.Join(err, w.undo(ctx))
+		}
+	}
+	return nil
+}
+
+// keep writes a certificate and looks whether the token has it.
+func (w *writer) keep(ctx context.Context, t p11.CertificateTemplate, c *x509.Certificate) error {
+	if err := w.create(ctx, t); err != nil {
+		return err
+	}
+	if err := w.settle(ctx, c); err != nil {
+		return err
+	}
+	now, err := w.store.survey(ctx)
+	if err != nil {
+		return err
+	}
+	if _, ok := indexOf(now.certificates).find(t); !ok {
+		return fmt.Errorf("%w: %q", ErrNotStored, t.Label)
+	}
+	return nil
+}
+
+// removed looks whether the objects are gone, publishes what is there, and removes
+// the issuers that are not needed any more.
 func (s *Store) removed(ctx context.Context, name string) (err error) {
 	now, err := s.survey(ctx)
 	if err != nil {
@@ -61,6 +108,12 @@ func (s *Store) removed(ctx context.Context, name string) (err error) {
 	}
 	if len(entryObjects(now.certificates, name)) > 0 {
 		err = ErrNotStored
+	}
+	if failed := s.refreshWith(ctx, now); failed != nil { // so that its CRLs are known
+		return errors.Join(err, failed)
+	}
+	if len(s.unneeded(now.certificates)) == 0 {
+		return err
 	}
 	now, failed := s.sweep(ctx, now)
 	if failed != nil {

@@ -115,6 +115,6 @@ func TestRemoveCalls(t *testing.T) {
 	require.Equal(t, 5, f.calls)
 	f.arm(0)
 	require.NoError(t, s.Remove(t.Context(), "below"))
-	require.Equal(t, 5+2+1, f.calls, "two issuers go too")
+	require.Equal(t, 5+2+2, f.calls, "two issuers go too")
 	require.Empty(t, f.labels(t))
 }

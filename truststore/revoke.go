@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -98,6 +99,30 @@ func (r *revocations) byDigest(digest [sha256.Size]byte) *revocationList {
 		}
 	}
 	return nil
+}
+
+// issuers returns the names of those whose CRLs are in the store.
+func (r *revocations) issuers() (names []string) {
+	if r == nil {
+		return nil
+	}
+	for _, l := range r.lists {
+		names = append(names, string(l.issuer.RawSubject))
+	}
+	return names
+}
+
+// of returns the CRLs in the store whose issuers are among objects.
+func (r *revocations) of(objects []found) (lists []*revocationList) {
+	if r == nil {
+		return nil
+	}
+	for _, l := range r.lists {
+		if slices.ContainsFunc(objects, func(o found) bool { return o.cert != nil && o.cert.Equal(l.issuer) }) {
+			lists = append(lists, l)
+		}
+	}
+	return lists
 }
 
 // idle reports whether everybody passes.
