@@ -27,6 +27,7 @@ type flight struct {
 	done chan struct{}
 	id   *Identity
 	err  error
+	left bool // the goroutine that asked gave up, which is its own affair
 }
 
 type resolver func(ctx context.Context, alias string) (*Identity, error)
@@ -46,8 +47,7 @@ func (c *cache) get(ctx context.Context, alias string, resolve resolver) (*Ident
 			return nil, ctx.Err()
 		case <-f.done:
 		}
-		// The context of the goroutine that asked is not this one's.
-		if !errors.Is(f.err, context.Canceled) && !errors.Is(f.err, context.DeadlineExceeded) {
+		if !f.left {
 			return f.id, f.err
 		}
 		if err := ctx.Err(); err != nil {
@@ -90,6 +90,7 @@ func (c *cache) fly(ctx context.Context, alias string, f *flight, resolve resolv
 		close(f.done)
 	}()
 	f.id, f.err = resolve(ctx, alias)
+	f.left = f.err != nil && ctx.Err() != nil
 	return f.id, f.err
 }
 
@@ -113,18 +114,28 @@ func (c *cache) forget() {
 	clear(c.flights)
 }
 
+// doubt has what is being resolved not kept, nor waited for by anybody else.
+func (c *cache) doubt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.epoch++
+	clear(c.flights)
+}
+
 // put replaces what is kept for alias, nil for nothing, unless something made
-// it doubtful since epoch.
-func (c *cache) put(alias string, id *Identity, epoch uint64) {
+// it doubtful since epoch, and reports whether it did.
+func (c *cache) put(alias string, id *Identity, epoch uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.epoch != epoch:
+		return false
 	case id == nil:
 		delete(c.kept, alias)
 	default:
 		c.kept[alias] = id
 	}
+	return true
 }
 
 func (c *cache) aliases() []string {
@@ -134,23 +145,32 @@ func (c *cache) aliases() []string {
 }
 
 // Refresh resolves every identity that is kept again, so that what another
-// process has written comes into use. An identity that is gone or has become
+// process has written before comes into use. An identity that is gone or has become
 // wrong is forgotten; one that could not be looked at, because the token does
 // not answer, is kept. The error joins an [*Error] for each of either sort. At the
 // end it tells those who [Store.Watch].
 func (s *Store) Refresh(ctx context.Context) error {
 	defer s.cache.watchers.tell()
+	s.cache.doubt()
 	var errs []error
 	for _, alias := range s.cache.aliases() {
-		epoch := s.cache.now()
-		id, err := s.load(ctx, alias)
-		if err == nil || verdict(err) {
-			s.cache.put(alias, id, epoch)
-		}
+		err := s.reload(ctx, alias)
 		wrap(&err, "refresh identity", alias)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// reload resolves an alias again, and once more if a write or another Refresh came
+// in between.
+func (s *Store) reload(ctx context.Context, alias string) error {
+	for {
+		epoch := s.cache.now()
+		id, err := s.load(ctx, alias)
+		if err != nil && !verdict(err) || s.cache.put(alias, id, epoch) {
+			return err
+		}
+	}
 }
 
 // verdict reports whether an error is about what is on the token, not about

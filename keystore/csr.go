@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 )
 
 // A Request is what a certificate is asked for. It needs a subject or one name.
@@ -43,7 +44,13 @@ func (s *Store) CSR(ctx context.Context, alias string, r Request) (_ []byte, err
 	return signRequest(template, key)
 }
 
+// errNoURI is what crypto/x509 would panic at.
+var errNoURI = errors.New("the request has nil among its URIs")
+
 func (r Request) template() (*x509.CertificateRequest, error) {
+	if slices.Contains(r.URIs, nil) {
+		return nil, errNoURI
+	}
 	if len(r.Subject.ToRDNSequence()) == 0 && len(r.DNSNames)+len(r.IPAddresses)+len(r.URIs) == 0 {
 		return nil, errors.New("the request has neither a subject nor a name")
 	}

@@ -30,6 +30,7 @@ func (s *Store) DeleteKey(ctx context.Context, alias string) (err error) {
 	if err := s.unused(ctx, k); err != nil {
 		return err
 	}
+	defer s.cache.drop() // an identity that another process has deleted may be kept
 	return s.destroyKey(ctx, k)
 }
 

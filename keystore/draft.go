@@ -19,9 +19,15 @@ type draft struct {
 	made  []p11.Certificate
 }
 
-// write creates an object and reads it back.
+// write creates an object and reads it back. A token does not stop writing because
+// ctx ends, and what it has written after the withdrawal would stay.
 func (d *draft) write(ctx context.Context, t p11.CertificateTemplate) error {
-	made, err := d.store.device.CreateCertificate(ctx, t)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	longer, cancel := outlasting(ctx)
+	defer cancel()
+	made, err := d.store.device.CreateCertificate(longer, t)
 	if err != nil {
 		// A token may have written it and failed to say so.
 		d.made = append(d.made, p11.Certificate{Label: t.Label, ID: t.ID, Value: t.Value})

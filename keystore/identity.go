@@ -158,8 +158,8 @@ type IdentityInfo struct {
 
 // Identities lists the certificates that have the CKA_ID of a private key, and
 // those marked as the token owner's that have not, in no particular order. What
-// an interrupted replacement has left is not among them: see [Store.Leftovers]. It
-// reads every certificate and private key of the token.
+// an interrupted replacement has left is not among them: see [Store.Leftovers]. Copies
+// are listed once. It reads every certificate and private key of the token.
 func (s *Store) Identities(ctx context.Context) (_ []IdentityInfo, err error) {
 	defer wrap(&err, "list identities", "")
 	if err := s.ready(ctx); err != nil {
@@ -174,8 +174,10 @@ func (s *Store) Identities(ctx context.Context) (_ []IdentityInfo, err error) {
 		return nil, err
 	}
 	superseded, _ := interrupted(all)
+	_, copies := differing(all)
+	hidden := slices.Concat(superseded, copies)
 	all = slices.DeleteFunc(all, func(c p11.Certificate) bool {
-		return slices.ContainsFunc(superseded, func(o p11.Certificate) bool { return o.Object == c.Object })
+		return slices.ContainsFunc(hidden, func(o p11.Certificate) bool { return o.Object == c.Object })
 	})
 	token := inventory{keys: keys, certificates: all, issuers: among(all)}
 	var infos []IdentityInfo
@@ -246,7 +248,7 @@ func (s *Store) identityProblem(c p11.Certificate, cert *x509.Certificate, mine 
 	case mine[0].Public != nil && !samePublic(mine[0].Public, cert.PublicKey):
 		return fmt.Errorf("%w: the private key has another public key", ErrMismatch)
 	}
-	if err := s.keyProblem(mine[0], token.keys); err != nil {
+	if err := s.keyProblem(mine[0], mine); err != nil {
 		return err
 	}
 	return checkDates(cert, s.now())

@@ -14,9 +14,19 @@ import (
 	"github.com/hsmtls/hsmtls-go/internal/p11"
 )
 
-// undoTime bounds the removal of what a failed write left behind, for which the
-// caller's context no longer counts.
+// undoTime bounds the end of a write that is under way, and the removal of what a
+// failed one left behind, for which the caller's context no longer counts.
 const undoTime = 10 * time.Second
+
+// outlasting returns a context that ends undoTime after ctx.
+func outlasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(undoTime, cancel) })
+	return longer, func() {
+		stop()
+		cancel()
+	}
+}
 
 func afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), undoTime)
@@ -84,7 +94,7 @@ func (s *Store) taken(ctx context.Context, alias string, key *Key, chain []*x509
 	if err != nil || len(found) == 0 {
 		return false, err
 	}
-	if len(found) == 1 && slices.Equal(found[0].ID, key.info.ID) && holds(found[0], chain[0]) {
+	if distinct, _ := differing(found); len(distinct) == 1 && slices.Equal(found[0].ID, key.info.ID) && holds(found[0], chain[0]) {
 		have, err := walk(ctx, chain[0], s.issuers)
 		if err == nil && beginsWith(have, chain) {
 			return true, nil

@@ -102,14 +102,16 @@ func (s *Store) Keys(ctx context.Context) (_ []KeyInfo, err error) {
 	return infos, nil
 }
 
-// keyProblem says why Key or Identity would refuse k, as far as it can be known
+// keyProblem says why k would be refused by Key, which chooses among all keys, or by
+// Identity, which chooses among those with its CKA_ID, as far as it can be known
 // without a signature.
-func (s *Store) keyProblem(k p11.Key, all []p11.Key) error {
+func (s *Store) keyProblem(k p11.Key, among []p11.Key) error {
 	if err := s.admit(k); err != nil {
 		return err
 	}
-	for _, other := range all {
-		if other.Object != k.Object && (other.Label == k.Label || string(other.ID) == string(k.ID)) {
+	for _, other := range among {
+		sameLabel := k.Label != "" && other.Label == k.Label
+		if other.Object != k.Object && (sameLabel || string(other.ID) == string(k.ID)) {
 			return ambiguousKeys([]p11.Key{k, other})
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"encoding/asn1"
 	"fmt"
 	"net"
+	"slices"
 )
 
 // renewalRequest returns what an alias names at the moment, read from the token,
@@ -52,6 +53,9 @@ func sameAgain(c *x509.Certificate) *x509.CertificateRequest {
 // certificate is what a CA that grants a request writes of it, as far as names
 // are concerned.
 func (r Request) certificate() (*x509.Certificate, error) {
+	if slices.Contains(r.URIs, nil) {
+		return nil, errNoURI
+	}
 	subject, err := asn1.Marshal(r.Subject.ToRDNSequence())
 	if err != nil {
 		return nil, fmt.Errorf("the subject cannot be encoded: %w", err)

@@ -119,6 +119,9 @@ func (s *Store) settle(ctx context.Context, alias string) (leaf, error) {
 	if err != nil {
 		return leaf{}, err
 	}
+	if len(superseded) > 0 {
+		defer s.cache.drop() // though the caller's own chain may be refused
+	}
 	if err := s.retire(ctx, superseded); err != nil {
 		return leaf{}, err
 	}
@@ -149,7 +152,7 @@ func (s *Store) finish(ctx context.Context, alias string, renewed *x509.Certific
 // meanwhile by the process that wrote it: then the old one is written again.
 func (s *Store) retire(ctx context.Context, superseded []p11.Certificate) error {
 	for _, c := range superseded {
-		if err := s.remove(ctx, c); err != nil {
+		if err := s.removeBeside(ctx, c); err != nil {
 			return err
 		}
 	}
@@ -166,6 +169,19 @@ func (s *Store) retire(ctx context.Context, superseded []p11.Certificate) error 
 		}
 	}
 	return s.restore(ctx, superseded[0])
+}
+
+// removeBeside is remove for a certificate that is not the last of its alias. If it
+// has gone already, the one that is left may be the same in everything.
+func (s *Store) removeBeside(ctx context.Context, c p11.Certificate) error {
+	if s.device.Destroy(ctx, c.Object) == nil {
+		return nil
+	}
+	left, err := s.candidates(ctx, c.Label)
+	if err != nil || len(left) < 2 {
+		return err
+	}
+	return s.remove(ctx, c)
 }
 
 // restore writes a certificate again whose alias leads nowhere any more.

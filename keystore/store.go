@@ -44,6 +44,11 @@
 // What else it has left on the token is harmless, listed by [Store.Leftovers] and
 // removed by [Store.Clean].
 //
+// A context that ends while the token writes a certificate does not stop the token:
+// the write is waited for, ten seconds at most, and undone. One that takes longer may
+// turn up afterwards, beside the certificate that it should have replaced
+// ([ErrAmbiguous]).
+//
 // # Two writers
 //
 // One Store does one write at a time. Different Stores and processes may read at
