@@ -19,7 +19,8 @@ var (
 	ErrRequest = errors.New("est: not a certificate request")
 
 	// ErrAnswer means that the server's answer is not what RFC 7030 says: another
-	// content type, no base64, no certificates in PKCS #7 or more than them.
+	// content type, no base64, no certificates in PKCS #7, more than them, more
+	// than 64 of them, or one with an RSA key of more than 16384 bits.
 	ErrAnswer = errors.New("est: answer is malformed")
 
 	// ErrTooLarge means that the answer is larger than MaxAnswer.

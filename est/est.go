@@ -112,10 +112,13 @@ func (c *Client) patiently(ctx context.Context, ask func() (*answer, error)) (*a
 	for left := c.Wait; ; {
 		a, err := ask()
 		var pending *PendingError
-		if !errors.As(err, &pending) || pending.RetryAfter > left || left <= 0 {
+		if !errors.As(err, &pending) {
 			return a, err
 		}
 		pause := max(pending.RetryAfter, time.Second)
+		if pause > left {
+			return nil, err
+		}
 		left -= pause
 		if err := c.pause(ctx, pause); err != nil {
 			return nil, fmt.Errorf("%w; %w", pending, err)

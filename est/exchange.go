@@ -5,6 +5,7 @@ package est
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -43,7 +44,8 @@ func (c *Client) post(ctx context.Context, operation string, der []byte) (*answe
 	return c.do(ctx, http.MethodPost, operation, encode(der))
 }
 
-// do makes one request. Every status but 200 is an error.
+// do makes one request. Every status but 200 is an error, which counts more than what
+// is wrong with the body.
 func (c *Client) do(ctx context.Context, method, operation string, body []byte) (*answer, error) {
 	request, err := c.request(ctx, method, operation, body)
 	if err != nil {
@@ -57,10 +59,8 @@ func (c *Client) do(ctx context.Context, method, operation string, body []byte) 
 	}
 	defer response.Body.Close()
 	a := &answer{operation: operation, header: response.Header, code: response.StatusCode}
-	if a.body, err = c.readBody(response.Body); err != nil {
-		return nil, err
-	}
-	return a, a.status()
+	a.body, err = c.readBody(response.Body)
+	return a, cmp.Or(a.status(), err)
 }
 
 func (c *Client) request(ctx context.Context, method, operation string, body []byte) (*http.Request, error) {
@@ -119,6 +119,7 @@ func isLabel(s string) bool {
 		!strings.ContainsFunc(s, func(r rune) bool { return !unreserved(r) })
 }
 
+// readBody returns what it has read also with an error.
 func (c *Client) readBody(r io.Reader) ([]byte, error) {
 	limit := c.MaxAnswer
 	if limit <= 0 {
@@ -126,10 +127,10 @@ func (c *Client) readBody(r io.Reader) ([]byte, error) {
 	}
 	body, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
-		return nil, fmt.Errorf("est: %w", err)
+		return body, fmt.Errorf("est: %w", err)
 	}
 	if int64(len(body)) > limit {
-		return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
+		return body, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
 	}
 	return body, nil
 }
@@ -166,7 +167,7 @@ func retryAfter(field string, now time.Time) time.Duration {
 func (a *answer) payload(kind string) ([]byte, map[string]string, error) {
 	got, parameters, err := mime.ParseMediaType(a.header.Get("Content-Type"))
 	if err != nil || got != kind {
-		return nil, nil, fmt.Errorf("%w: content type %q, want %s", ErrAnswer, a.header.Get("Content-Type"), kind)
+		return nil, nil, fmt.Errorf("%w: content type %.100q, want %s", ErrAnswer, a.header.Get("Content-Type"), kind)
 	}
 	der, err := decode(a.body)
 	return der, parameters, err
