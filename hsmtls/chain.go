@@ -54,7 +54,7 @@ func strongSignature(alg x509.SignatureAlgorithm) bool {
 func checkKey(cert *x509.Certificate) error {
 	switch key := cert.PublicKey.(type) {
 	case *rsa.PublicKey:
-		if n := key.N.BitLen(); n < minRSABits {
+		if n := key.N.BitLen(); n < minRSABits || n > maxRSASize {
 			return &PolicyError{RuleCertificateKey, fmt.Sprintf("RSA of %d bits", n), cert}
 		}
 	case *ecdsa.PublicKey:

@@ -69,17 +69,17 @@ func (b *bareClient) verify(cs tls.ConnectionState) error {
 }
 
 func (b *bareClient) certificate(cri *tls.CertificateRequestInfo) (*tls.Certificate, error) {
-	return b.p.clientCertificate(cri, b.live.now.Load())
+	return b.p.clientCertificate(cri, b.live.now.Load(), nil)
 }
 
 // clientCertificate answers a server's request. It returns an error rather than
 // an empty certificate, which would make the handshake one-sided.
-func (p *Provider) clientCertificate(cri *tls.CertificateRequestInfo, id *identity) (*tls.Certificate, error) {
+func (p *Provider) clientCertificate(cri *tls.CertificateRequestInfo, id *identity, signed func(error)) (*tls.Certificate, error) {
 	cert := id.cert
 	if err := cri.SupportsCertificate(&cert); err != nil {
 		return nil, fmt.Errorf("hsmtls: alias %q: %w", id.alias, err)
 	}
-	cert.PrivateKey = p.bind(cri.Context(), id.alias, id.key, nil, nil)
+	cert.PrivateKey = p.bind(cri.Context(), id.alias, id.key, nil, signed)
 	return &cert, nil
 }
 
@@ -137,7 +137,7 @@ func (c *clientConn) certificate(cri *tls.CertificateRequestInfo) (*tls.Certific
 		return new(tls.Certificate), nil // presents none
 	}
 	c.info.mutual = true
-	return c.p.clientCertificate(cri, c.id)
+	return c.p.clientCertificate(cri, c.id, func(err error) { c.info.refused = err })
 }
 
 // handshakeInfo is what the callbacks of one handshake learn. It is written by
@@ -149,5 +149,5 @@ type handshakeInfo struct {
 	born    time.Time           // of the original full handshake
 	chain   []*x509.Certificate // as accepted by Trust, leaf first; nil for a stranger
 	trust   uint64              // the generation of Trust that accepted it
-	refused error               // why a server refused, where crypto/tls keeps only the text
+	refused error               // why a server refused or a client's key did not sign, where crypto/tls may lose it
 }

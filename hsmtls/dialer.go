@@ -116,7 +116,7 @@ func (c *clientConn) handshake(ctx context.Context, raw net.Conn, protos []strin
 	conn := tls.Client(wire, c.config(protos))
 	if err := conn.HandshakeContext(limited); err != nil {
 		wire.Close()
-		return nil, handshakeCause(limited, err)
+		return nil, c.info.unsigned(limited, handshakeCause(limited, err))
 	}
 	if c.id != nil && !c.info.mutual {
 		conn.Close()
@@ -134,4 +134,19 @@ func handshakeCause(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", ErrHandshakeTimeout, err)
 	}
 	return err
+}
+
+// unsigned names the key as the reason, where that is so and err does not say it:
+// crypto/tls reports a deadline alone.
+func (i *handshakeInfo) unsigned(ctx context.Context, err error) error {
+	var broken *PolicyError // the server has asked for a signature that we refuse
+	switch {
+	case i.refused == nil || errors.As(i.refused, &broken) || errors.Is(err, ErrSignTimeout):
+		return err
+	case errors.Is(i.refused, ErrSignTimeout):
+		return fmt.Errorf("%w: %w", ErrSignTimeout, err)
+	case ctx.Err() != nil:
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrNotSigned, err)
 }

@@ -34,6 +34,11 @@ var (
 	// handshake's own deadline.
 	ErrSignTimeout = errors.New("hsmtls: signature timed out")
 
+	// ErrNotSigned is returned by Dial when the key failed to sign for another reason,
+	// such as a token that is away. It then also wraps the error of the key. The server
+	// is not to blame.
+	ErrNotSigned = errors.New("hsmtls: key did not sign")
+
 	// ErrHandshakeTimeout is returned by Dial, and by the first read of an
 	// accepted connection, when the handshake took longer than HandshakeTimeout.
 	ErrHandshakeTimeout = errors.New("hsmtls: handshake timed out")

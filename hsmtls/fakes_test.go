@@ -65,6 +65,12 @@ func (shortRSA) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
 	return nil, errUnknownAlias
 }
 
+// longRSA returns an RSA key longer than crypto/tls takes from a peer.
+func longRSA() *rsa.PublicKey {
+	n := new(big.Int).Lsh(big.NewInt(1), maxRSASize)
+	return &rsa.PublicKey{N: n.SetBit(n, 0, 1), E: 65537}
+}
+
 // rsaKeys holds one key of each size: making them is what tests spend most of
 // their time on.
 var rsaKeys sync.Map // bits int → func() (*rsa.PrivateKey, error)

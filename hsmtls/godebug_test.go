@@ -8,9 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/hsmtls/hsmtls-go/internal/testpki"
 )
 
 func TestWeakSetting(t *testing.T) {
@@ -67,6 +70,19 @@ func TestWeakGODEBUG(t *testing.T) { // not parallel: changes the environment
 	conn, err := w.dial(t, guarded)
 	require.NoError(t, err, "the wire guard does not depend on it")
 	ping(t, conn)
+}
+
+// TestLongKeyUnderGODEBUG lets crypto/tls take keys of any length from a peer; we do not.
+func TestLongKeyUnderGODEBUG(t *testing.T) { // not parallel: changes the environment
+	w := newWorld(t)
+	cert, err := w.keys.Certificate(t.Context(), acquirer)
+	require.NoError(t, err)
+	long := *cert
+	long.Certificate = append(slices.Clone(cert.Certificate), w.root.Issue(testpki.ServerTemplate(host), longRSA()).Raw)
+	s := stockServer(t, &tls.Config{Certificates: []tls.Certificate{long}, ClientAuth: tls.RequireAnyClientCert, MaxVersion: tls.VersionTLS12})
+	t.Setenv("GODEBUG", "tlsmaxrsasize=16384")
+	_, err = w.dial(t, s)
+	requireRule(t, err, RuleCertificateKey)
 }
 
 // TestWeakBuildDefault builds a program whose weakness is compiled in.

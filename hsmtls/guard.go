@@ -51,10 +51,12 @@ func (g *guard) inspect(s *stream, b []byte) error {
 
 // fromClient judges a handshake message of the client.
 func (g *guard) fromClient(typ uint8, body []byte) error {
-	switch typ {
-	case msgClientHello:
+	switch {
+	case typ == msgClientHello:
 		return g.clientHello(body)
-	case msgCertificateVerify:
+	case !g.seen.clientHello:
+		return malformed("message before the ClientHello")
+	case typ == msgCertificateVerify:
 		return g.certificateVerify(body)
 	}
 	return nil

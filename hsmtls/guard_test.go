@@ -240,6 +240,7 @@ func refusals() []refusal {
 		{"oversized record", RuleRecord, []step{raw(true, 22, 3, 3, 0x40, 1)}},
 		{"oversized ServerHello", RuleRecord, []step{answered([]byte{msgServerHello, 1, 0, 1})}},
 		{"oversized Certificate", RuleRecord, []step{answered([]byte{msgCertificate, 4, 0, 1})}},
+		{"no ClientHello", RuleRecord, []step{sent(certificateMsg)}},
 		{"two ClientHellos", RuleRecord, []step{ch, ch}},
 		{"two ServerHellos", RuleRecord, []step{ch, sh, sh}},
 		{"two ServerKeyExchanges", RuleRecord, []step{ch, sh, answered(goodKeyExchange, goodKeyExchange)}},

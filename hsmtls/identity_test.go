@@ -103,6 +103,7 @@ func TestCheckChain(t *testing.T) {
 		{"SHA-1 with ECDSA", signedWith(good, x509.ECDSAWithSHA1), RuleCertificateSignature},
 		{"unknown algorithm", signedWith(good, x509.UnknownSignatureAlgorithm), RuleCertificateSignature},
 		{"RSA of 1024 bits", withKey(good, shortRSA{}.Public()), RuleCertificateKey},
+		{"RSA of 8193 bits", withKey(good, longRSA()), RuleCertificateKey},
 		{"P-224", withKey(good, p224.Public()), RuleCertificateKey},
 		{"Ed25519", withKey(good, ed), RuleCertificateKey},
 	}

@@ -103,8 +103,17 @@ func (w *wireConn) verdict(conn *tls.Conn) error {
 
 // observeEnd tells the observer when the handshake of ctx is over.
 func (w *wireConn) observeEnd(ctx context.Context) {
+	w.unheard.Store(false)
 	if w.observed != nil {
 		context.AfterFunc(ctx, func() { w.observed(nil) })
+	}
+}
+
+// observeUnheard tells of a handshake that crypto/tls has ended before it knew of
+// the observer: it could not read the ClientHello.
+func (w *wireConn) observeUnheard() {
+	if w.unheard.Swap(false) && w.observed != nil {
+		go w.observed(nil) // waits for the end of the handshake, which may wait for us
 	}
 }
 

@@ -104,6 +104,22 @@ func TestObserverOfRefusals(t *testing.T) {
 		require.ErrorIs(t, <-s.result, e.Err)
 		require.Equal(t, acquirer, e.Alias)
 	})
+	t.Run("hello that crypto/tls does not read", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		server := newWitness()
+		w.server.Observer = server
+		s := w.listen(t)
+		conn, err := net.Dial("tcp", s.addr)
+		require.NoError(t, err)
+		defer conn.Close()
+		twice := concat(u16(extExtendedMasterSecret), vec16(nil))
+		_, err = conn.Write(record(recordTypeHandshake, hello{noExtensions: true, tail: vec16(concat(twice, twice))}.client()))
+		require.NoError(t, err)
+		err = <-s.result
+		require.Error(t, err)
+		require.ErrorIs(t, (<-server.handshakes).Err, err)
+	})
 	t.Run("silent client", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)

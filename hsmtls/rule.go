@@ -19,7 +19,7 @@ const (
 	RuleKeyExchange                          // ECDHE over an allowed named curve
 	RuleSignature                            // handshake signatures without SHA-1 and MD5
 	RuleCertificateSignature                 // certificate signatures without SHA-1 and MD5
-	RuleCertificateKey                       // RSA of 2048 bits and more, or a NIST curve
+	RuleCertificateKey                       // RSA of 2048 to 8192 bits, or a NIST curve
 	RuleCertificateUsage                     // extended key usage fits the role
 	RuleChainLength                          // no absurdly long chains
 	RulePeer                                 // the peer is authenticated by certificate

@@ -148,7 +148,7 @@ func (s *boundSigner) aside(ctx context.Context, sign func() ([]byte, error)) ([
 // the signature; a cancellation is the caller's own.
 func signCause(ctx context.Context) error {
 	cause := context.Cause(ctx)
-	if errors.Is(cause, context.DeadlineExceeded) {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(cause, ErrSignTimeout) {
 		return fmt.Errorf("%w: %w", ErrSignTimeout, cause)
 	}
 	return cause

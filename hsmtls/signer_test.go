@@ -11,6 +11,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
+	"errors"
 	"io"
 	"testing"
 	"testing/synctest"
@@ -92,6 +93,31 @@ func TestSignTimeout(t *testing.T) {
 		defer cancel()
 		_, err := w.client.Dial(ctx, "tcp", w.listen(t).addr, terminal)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorIs(t, err, ErrSignTimeout)
+		require.NotErrorIs(t, err, ErrHandshakeTimeout)
+	})
+	t.Run("client, handshake's deadline", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		seen := newWitness()
+		w.client.Observer, w.client.HandshakeTimeout = seen, 200*time.Millisecond
+		release := w.hang(t, w.clientKey)
+		defer release()
+		_, err := w.dial(t, w.listen(t))
+		require.ErrorIs(t, err, ErrHandshakeTimeout)
+		require.ErrorIs(t, err, ErrSignTimeout)
+		require.ErrorIs(t, (<-seen.signatures).Err, ErrSignTimeout)
+	})
+	t.Run("client, caller gives up", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		release := w.hang(t, w.clientKey)
+		defer release()
+		time.AfterFunc(200*time.Millisecond, cancel)
+		_, err := w.client.Dial(ctx, "tcp", w.listen(t).addr, terminal)
+		require.ErrorIs(t, err, context.Canceled)
+		require.NotErrorIs(t, err, ErrSignTimeout)
 	})
 	t.Run("server", func(t *testing.T) {
 		t.Parallel()
@@ -254,5 +280,24 @@ func TestKeyWithContextIsLate(t *testing.T) {
 	w = newWorld(t)
 	_, err = w.client.bind(ctx, terminal, key, nil, nil).Sign(rand.Reader, digest[:], crypto.SHA256)
 	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorIs(t, err, ErrSignTimeout)
+}
+
+// A lostKey is that of a token that is away.
+type lostKey struct{ crypto.Signer }
+
+var errLost = errors.New("token is away")
+
+func (lostKey) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) { return nil, errLost }
+
+func TestNotSigned(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cert := w.root.Client("terminal 1")
+	cert.PrivateKey = lostKey{cert.PrivateKey.(crypto.Signer)}
+	w.keys.set(terminal, cert)
+	_, err := w.dial(t, w.listen(t))
+	require.ErrorIs(t, err, ErrNotSigned)
+	require.ErrorIs(t, err, errLost)
 	require.NotErrorIs(t, err, ErrSignTimeout)
 }

@@ -203,10 +203,34 @@ func TestTransportsAreForgotten(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for range 100 {
-		w.client.Transport(Alias(terminal))
+		_, err := w.client.Transport(Alias(terminal)).DialTLSContext(t.Context(), "tcp", "")
+		require.ErrorIs(t, err, ErrNoServerName)
 		runtime.GC()
 	}
+	require.NotEmpty(t, w.client.state().transports.all)
 	require.Less(t, len(w.client.state().transports.all), 100)
+}
+
+// TestSwitchBeforeFirstUse renews while a transport is still being set up: it is not
+// used before its owner uses it, or HTTP/2 would be off in it for good.
+func TestSwitchBeforeFirstUse(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	keys := watched(w)
+	l := ListenConfig{Provider: w.server, Alias: acquirer, NextProtos: []string{"h2", "http/1.1"}}
+	ln, err := l.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	srv := &http.Server{Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { io.WriteString(rw, r.Proto) })}
+	go srv.Serve(ln)
+	t.Cleanup(func() { srv.Close() })
+	_, err = w.client.ClientConfig(t.Context(), terminal) // the alias is in use
+	require.NoError(t, err)
+
+	tr := w.client.transport(w.client.dialRoute(Alias(terminal), []string{"h2", "http/1.1"}))
+	defer tr.CloseIdleConnections()
+	keys.renew(terminal, w.root.Client("terminal 1 renewed"))
+	tr.ForceAttemptHTTP2 = true
+	require.Equal(t, "HTTP/2.0", get(t, tr, "https://"+ln.Addr().String()))
 }
 
 // TestExpiryWarning moves the clock towards the end of an issuer.

@@ -49,7 +49,10 @@ func (p *Provider) TransportHTTP2(route Route) *http.Transport {
 	return t
 }
 
-func (p *Provider) transport(dial func(context.Context, string, string) (net.Conn, error)) *http.Transport {
+// A dialFunc is what [http.Transport].DialTLSContext wants.
+type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+func (p *Provider) transport(dial dialFunc) *http.Transport {
 	t := &http.Transport{
 		Proxy:                 nil,
 		DialContext:           refusePlaintext,
@@ -60,21 +63,32 @@ func (p *Provider) transport(dial func(context.Context, string, string) (net.Con
 		ExpectContinueTimeout: time.Second,
 	}
 	if p != nil {
-		p.state().transports.add(t)
+		t.DialTLSContext = p.state().transports.dialing(t, dial)
 	}
 	return t
 }
 
-// transports are those a Provider has made and somebody still uses.
+// transports are those a Provider has made that have dialled and are still in use.
 type transports struct {
 	mu  sync.Mutex
 	all []weak.Pointer[http.Transport]
 }
 
-func (t *transports) add(made *http.Transport) {
+// dialing returns dial, which first makes user known. CloseIdleConnections counts
+// as the first use of a transport, so it must not be called before another one.
+func (t *transports) dialing(user *http.Transport, dial dialFunc) dialFunc {
+	known := weak.Make(user)
+	add := sync.OnceFunc(func() { t.add(known) })
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		add()
+		return dial(ctx, network, addr)
+	}
+}
+
+func (t *transports) add(user weak.Pointer[http.Transport]) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.all = append(slices.DeleteFunc(t.all, func(w weak.Pointer[http.Transport]) bool { return w.Value() == nil }), weak.Make(made))
+	t.all = append(slices.DeleteFunc(t.all, func(w weak.Pointer[http.Transport]) bool { return w.Value() == nil }), user)
 }
 
 func (t *transports) closeIdle() {
@@ -89,7 +103,7 @@ func (t *transports) closeIdle() {
 }
 
 // dialRoute resolves the alias from the address the transport pools by.
-func (p *Provider) dialRoute(route Route, protos []string) func(context.Context, string, string) (net.Conn, error) {
+func (p *Provider) dialRoute(route Route, protos []string) dialFunc {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if route == nil {
 			return nil, ErrNoRoute

@@ -52,6 +52,7 @@ type wireConn struct {
 
 	accepted func()      // called after a server's handshake, nil for nothing to do
 	observed func(error) // told of a server's handshake, nil for nobody wants to know
+	unheard  atomic.Bool // a ClientHello came, which crypto/tls has not handed on yet
 
 	cause atomic.Pointer[error] // why we ended it, nil until then
 }
@@ -79,6 +80,7 @@ func (w *wireConn) Read(b []byte) (int, error) {
 		if refusal := w.inspect(w.fromPeer, b[:n]); refusal != nil {
 			return 0, refusal
 		}
+		w.unheard.Store(w.guard.seen.clientHello && w.info == nil)
 	}
 	if w.read += int64(n); w.read > w.maxBytes {
 		return 0, ErrConnExpired
@@ -188,5 +190,6 @@ func (w *wireConn) Close() error {
 	if forget != nil {
 		forget()
 	}
+	w.observeUnheard()
 	return w.Conn.Close()
 }
