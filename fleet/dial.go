@@ -33,7 +33,7 @@ func (f *Fleet) dial(ctx context.Context, serial string, protos []string) (net.C
 	if err := f.paused(t); err != nil {
 		return nil, err
 	}
-	leave, err := f.queue(ctx, t)
+	leave, err := f.queue(ctx, t, serial)
 	if err != nil {
 		return nil, err
 	}
@@ -48,12 +48,17 @@ func (f *Fleet) dial(ctx context.Context, serial string, protos []string) (net.C
 
 // ours reports whether it was not the terminal that failed.
 func ours(err error) bool {
-	return errors.Is(err, hsmtls.ErrSignTimeout) || errors.Is(err, hsmtls.ErrIncomplete) || errors.Is(err, hsmtls.ErrOutOfRange)
+	for _, own := range []error{hsmtls.ErrSignTimeout, hsmtls.ErrNotSigned, hsmtls.ErrIncomplete, hsmtls.ErrOutOfRange} {
+		if errors.Is(err, own) {
+			return true
+		}
+	}
+	return false
 }
 
 // queue waits for the turn of the terminal and then for a place of the fleet. A
 // channel serves those who wait in the order of their coming.
-func (f *Fleet) queue(ctx context.Context, t *terminal) (leave func(), err error) {
+func (f *Fleet) queue(ctx context.Context, t *terminal, serial string) (leave func(), err error) {
 	f.update(t, func() { t.waiting++ })
 	defer func() {
 		if err != nil {
@@ -62,16 +67,21 @@ func (f *Fleet) queue(ctx context.Context, t *terminal) (leave func(), err error
 	}()
 	select {
 	case t.turn <- struct{}{}:
+	case <-t.gone:
+		return nil, unknown(serial)
 	case <-ctx.Done():
-		return nil, fmt.Errorf("fleet: waiting for terminal %s: %w", t.Serial, context.Cause(ctx))
+		return nil, fmt.Errorf("fleet: waiting for terminal %s: %w", serial, context.Cause(ctx))
 	}
 	places := f.places(ctx, t)
 	select {
 	case places <- struct{}{}:
 		return func() { <-places; <-t.turn }, nil
+	case <-t.gone:
+		<-t.turn
+		return nil, unknown(serial)
 	case <-ctx.Done():
 		<-t.turn
-		return nil, fmt.Errorf("fleet: waiting for a handshake with terminal %s: %w", t.Serial, context.Cause(ctx))
+		return nil, fmt.Errorf("fleet: waiting for a handshake with terminal %s: %w", serial, context.Cause(ctx))
 	}
 }
 
@@ -139,15 +149,13 @@ func (c *countedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// onClose has tell called when the connection is closed, or now if it is.
-func (c *countedConn) onClose(tell func()) {
+// onClose has tell called when the connection is closed. It returns false if it is
+// closed already, and tell is never called.
+func (c *countedConn) onClose(tell func()) bool {
 	c.mu.Lock()
-	closed := c.closed
-	if !closed {
+	defer c.mu.Unlock()
+	if !c.closed {
 		c.tell = tell
 	}
-	c.mu.Unlock()
-	if closed {
-		tell()
-	}
+	return !c.closed
 }

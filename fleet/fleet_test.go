@@ -163,6 +163,11 @@ func TestNotItsFault(t *testing.T) {
 	_, err := e.dial("0001")
 	e.key.holding.Unlock()
 	require.ErrorIs(t, err, hsmtls.ErrSignTimeout)
+	e.fleet.Provider.SignTimeout = 0
+	e.key.lost.Store(true)
+	_, err = e.dial("0001")
+	require.ErrorIs(t, err, errLost)
+	e.key.lost.Store(false)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = e.fleet.Dial(ctx, "0001")

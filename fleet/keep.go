@@ -14,8 +14,8 @@ import (
 // Keep stays connected to a terminal: it dials it, hands the connection to use,
 // and does so again when use has returned and the connection is closed, or when
 // dialling has failed. Before each new try it waits a random part of the Pause, and
-// longer if the terminal is left alone. What use returns is of no consequence; the
-// context that use gets ends with Keep.
+// longer if the terminal is left alone, but no longer than until it moves. What use
+// returns is of no consequence; the context that use gets ends with Keep.
 //
 // Keep returns when ctx ends, with its error; or when the terminal has been
 // removed, or was never there, with [ErrUnknown].
@@ -57,11 +57,13 @@ func (f *Fleet) rest(ctx context.Context, t *terminal) {
 	wait := rand.N(or(f.Pause, defaultPause))
 	f.mu.Lock()
 	wait = max(wait, t.until.Sub(f.now()))
+	moved := t.moved
 	f.mu.Unlock()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+	case <-moved:
 	case <-ctx.Done():
 	}
 }

@@ -39,16 +39,22 @@ type estate struct {
 }
 
 // A slowKey is the gateway's. It counts signatures, and holds them while somebody
-// holds it.
+// holds it. While it is lost it makes none.
 type slowKey struct {
 	crypto.Signer
 	signed  atomic.Int64
 	holding sync.RWMutex
+	lost    atomic.Bool
 }
+
+var errLost = errors.New("token is away")
 
 func (k *slowKey) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	k.holding.RLock()
 	defer k.holding.RUnlock()
+	if k.lost.Load() {
+		return nil, errLost
+	}
 	k.signed.Add(1)
 	return k.Signer.Sign(rand, digest, opts)
 }

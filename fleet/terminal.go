@@ -29,6 +29,7 @@ type terminal struct {
 	state State
 	since time.Time
 	gone  chan struct{} // closed when it has left the fleet
+	moved chan struct{} // closed when Set has changed it, and made anew
 }
 
 var serialForm = regexp.MustCompile(`^[0-9A-Za-z]([0-9A-Za-z-]{0,61}[0-9A-Za-z])?$`)
@@ -63,11 +64,16 @@ func (f *Fleet) Set(t Terminal) error {
 	key := strings.ToLower(t.Serial)
 	known := f.terminals[key]
 	if known == nil {
-		f.terminals[key] = &terminal{Terminal: t, turn: make(chan struct{}, 1), gone: make(chan struct{}), since: f.now()}
+		f.terminals[key] = &terminal{
+			Terminal: t, turn: make(chan struct{}, 1), since: f.now(),
+			gone: make(chan struct{}), moved: make(chan struct{}),
+		}
 		return nil
 	}
 	if known.Terminal != t {
 		known.Terminal, known.failures, known.until, known.err = t, 0, time.Time{}, nil
+		close(known.moved)
+		known.moved = make(chan struct{})
 		f.changed(known)
 	}
 	return nil
@@ -82,7 +88,7 @@ func (f *Fleet) Remove(serial string) error {
 	key := strings.ToLower(serial)
 	t := f.terminals[key]
 	if t == nil {
-		return fmt.Errorf("%w: %q", ErrUnknown, serial)
+		return unknown(serial)
 	}
 	close(t.gone)
 	delete(f.terminals, key)
@@ -132,8 +138,10 @@ func (f *Fleet) find(serial string) (*terminal, error) {
 	if t := f.terminals[strings.ToLower(serial)]; t != nil {
 		return t, nil
 	}
-	return nil, fmt.Errorf("%w: %q", ErrUnknown, serial)
+	return nil, unknown(serial)
 }
+
+func unknown(serial string) error { return fmt.Errorf("%w: %q", ErrUnknown, serial) }
 
 func (t *terminal) status() Status {
 	return Status{
@@ -190,12 +198,15 @@ func (f *Fleet) pausedNow(t *terminal) error {
 }
 
 // begin turns waiting into connecting, unless who was before in the queue has
-// failed once too often.
+// failed once too often, or the terminal has been removed meanwhile.
 func (f *Fleet) begin(t *terminal) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	t.waiting--
 	defer f.changed(t)
+	if f.terminals[strings.ToLower(t.Serial)] != t {
+		return unknown(t.Serial)
+	}
 	if err := f.pausedNow(t); err != nil {
 		return err
 	}
@@ -212,8 +223,9 @@ func (f *Fleet) end(t *terminal, conn *countedConn, err error, wanted bool) {
 	switch {
 	case err == nil:
 		f.succeeded(t)
-		t.connections++
-		conn.onClose(func() { f.update(t, func() { t.connections-- }) })
+		if conn.onClose(func() { f.update(t, func() { t.connections-- }) }) {
+			t.connections++
+		}
 	case wanted && !ours(err):
 		f.failed(t, err)
 	}
