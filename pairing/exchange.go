@@ -21,10 +21,11 @@ type exchange struct {
 	s       *terminalState
 	source  string             // for the log
 	deliver func([]byte) error // sends the reply
+	present *x509.Certificate  // what a renewal follows; nil for a pairing
 }
 
 func (t *Terminal) exchange(source string, deliver func([]byte) error) *exchange {
-	return &exchange{t, t.state(), source, deliver}
+	return &exchange{Terminal: t, s: t.state(), source: source, deliver: deliver}
 }
 
 // pair answers a pairing request. The code is claimed first, so that whatever
@@ -62,6 +63,7 @@ func (x *exchange) claimed(ctx context.Context, r request) error {
 		}
 		pub = key.Public()
 	}
+	defer x.s.changing.begin(r.posID)()
 	old := slices.Concat(x.of(r.posID), x.expired(r.posID))
 	leaf, err := x.issue(ctx, r.posID, key, pub)
 	if err != nil {
@@ -108,6 +110,9 @@ func (x *exchange) list(ctx context.Context, posID string, chain []*x509.Certifi
 	}
 	err := x.Registry.Add(ctx, posID, chain)
 	x.s.trust.changes.Add(1)
+	if err == nil {
+		err = x.standing(posID)
+	}
 	if err != nil {
 		return errors.Join(err, x.unlist(ctx, chain[0]))
 	}

@@ -6,12 +6,14 @@ package pairing
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -73,8 +75,11 @@ func (t *Terminal) servePOS(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serveStranger answers a client without certificate, once per connection.
+// serveStranger answers a client without certificate, once per connection. The
+// server waits for a body that nobody has read before it closes the connection, but
+// not for longer than a request may take.
 func (t *Terminal) serveStranger(w http.ResponseWriter, r *http.Request) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(requestTime)) // not supported by a recorder
 	if wait, ok := t.state().limiter.allow(sourceOf(r.RemoteAddr)); !ok {
 		t.log().Debug("request refused", slog.String("source", r.RemoteAddr), slog.String("reason", "rate"))
 		w.Header().Set("Connection", "close")
@@ -89,6 +94,7 @@ func (t *Terminal) serveStranger(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 		t.pairHTTP(w, r)
 	case r.URL.Path == "/" && isUpgrade(r):
+		w.Header().Set("Connection", "close") // unless it is upgraded
 		t.pairWebSocket(w, r)
 	default:
 		w.Header().Set("Connection", "close")
@@ -143,13 +149,33 @@ func (t *Terminal) tryRenew(w http.ResponseWriter, r *http.Request, p POS) error
 		return err
 	}
 	x := t.exchange(r.RemoteAddr, deliverHTTP(w))
+	x.present = p.Certificate
 	leaf, err := x.issue(r.Context(), p.ID, nil, pub)
 	if err != nil {
 		return err
 	}
 	x.audit(slog.LevelInfo, "POS certificate renewed", p.ID, described(leaf)...)
 	x.s.desk.report(Event{Kind: EventRenewed, POSID: p.ID})
+	x.discardUnused(r.Context(), p, leaf)
 	return nil
+}
+
+// maxUnused is how many more certificates may wait for the POS to use them, beside
+// its present one and the newest.
+const maxUnused = 2
+
+// discardUnused keeps a POS that renews without end from filling the token. What its
+// lost replies have left goes, the oldest first.
+func (x *exchange) discardUnused(ctx context.Context, p POS, newest *x509.Certificate) {
+	unused := 0
+	for _, one := range x.List() {
+		if one.ID != p.ID || one.Certificate.Equal(p.Certificate) || one.Certificate.Equal(newest) {
+			continue
+		}
+		if unused++; unused > maxUnused {
+			x.retire(ctx, one.Certificate, "renewed again and never used")
+		}
+	}
 }
 
 var refuseMethod = &refusal{
@@ -158,12 +184,15 @@ var refuseMethod = &refusal{
 	developer: "a certificate is renewed with POST",
 }
 
-// readBody reads a small request that must arrive soon.
+// readBody reads a small request that must arrive soon. After an error the deadline
+// stays, for what the server still reads of it.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(requestTime)) // not supported by a recorder
 	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
-	_ = control.SetReadDeadline(time.Time{})
+	if err == nil {
+		_ = control.SetReadDeadline(time.Time{})
+	}
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -209,5 +238,7 @@ func sameOrigin(r *http.Request) bool {
 
 // isUpgrade reports whether r asks for a WebSocket (RFC 6455 section 4.1).
 func isUpgrade(r *http.Request) bool {
-	return r.Method == http.MethodGet && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+	return r.Method == http.MethodGet && strings.EqualFold(r.Header.Get("Upgrade"), "websocket") && slices.ContainsFunc(
+		strings.Split(strings.Join(r.Header.Values("Connection"), ","), ","),
+		func(token string) bool { return strings.EqualFold(strings.TrimSpace(token), "upgrade") })
 }

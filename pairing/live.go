@@ -38,6 +38,7 @@ type liveConn struct {
 	source string
 
 	// Guarded by live.mu.
+	via  *liveListener // that accepted it
 	gone bool
 	cert *x509.Certificate // of the POS, nil for a stranger
 	id   string
@@ -130,18 +131,6 @@ func (l *live) closeIf(of func(POS) bool) int {
 	return len(ending)
 }
 
-func (l *live) closeAll() {
-	l.mu.Lock()
-	var ending []*liveConn
-	for c := range l.conns {
-		ending = append(ending, c)
-	}
-	l.mu.Unlock()
-	for _, c := range ending {
-		_ = c.Close()
-	}
-}
-
 // A liveListener tracks what it accepts.
 type liveListener struct {
 	net.Listener
@@ -156,9 +145,31 @@ func (l *liveListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if c, ok := l.live.accept(conn); ok {
+			l.own(c)
 			return c, nil
 		}
 		_ = conn.Close()
+	}
+}
+
+func (l *liveListener) own(c *liveConn) {
+	l.live.mu.Lock()
+	defer l.live.mu.Unlock()
+	c.via = l
+}
+
+// closeAll closes what the listener has accepted, and nothing of another one.
+func (l *liveListener) closeAll() {
+	l.live.mu.Lock()
+	var ending []*liveConn
+	for c := range l.live.conns {
+		if c.via == l {
+			ending = append(ending, c)
+		}
+	}
+	l.live.mu.Unlock()
+	for _, c := range ending {
+		_ = c.Close()
 	}
 }
 

@@ -19,7 +19,8 @@
 // is compared in constant time, is used up by the first POS that gives it, and is
 // replaced after 300 seconds and after five wrong tries. After ten codes have been
 // burnt in a row, only the operator can make another, and always can: so there are
-// fifty guesses at a trillion codes for each tap. A wrong code costs no signature.
+// fifty guesses at a trillion codes for each tap, and again for each 300 seconds that
+// codes are shown after it. A wrong code costs no signature.
 //
 // # All or nothing
 //
@@ -102,11 +103,12 @@ type terminalState struct {
 	journal *journal
 	err     error // of the journal
 
-	closed  chan struct{}
-	closing sync.Once
-	doubts  doubts
-	retired sync.Map // fingerprint → struct{}: what has been seen to supersede others
-	serving details
+	closed   chan struct{}
+	closing  sync.Once
+	doubts   doubts
+	changing changing
+	retired  sync.Map // fingerprint → struct{}: what has been seen to supersede others
+	serving  details
 }
 
 func (t *Terminal) state() *terminalState {

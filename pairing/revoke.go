@@ -21,6 +21,8 @@ func (t *Terminal) Revoke(ctx context.Context, posID string) error {
 	if t.Registry == nil {
 		return errNoRegistry
 	}
+	s := t.state()
+	defer s.changing.begin(posID)()
 	certs := slices.Concat(t.of(posID), t.expired(posID))
 	if len(certs) == 0 {
 		return ErrUnknown
@@ -29,7 +31,6 @@ func (t *Terminal) Revoke(ctx context.Context, posID string) error {
 	for _, c := range certs {
 		failed = errors.Join(failed, t.unlist(ctx, c))
 	}
-	s := t.state()
 	n := s.live.closeIf(func(p POS) bool { return p.ID == posID })
 	if failed != nil {
 		t.log().Error("POS not revoked", slog.String("posId", posID), slog.Any("error", failed))

@@ -33,7 +33,8 @@ const (
 // and of ln.
 func (t *Terminal) Serve(ctx context.Context, ln net.Listener) error {
 	s := t.state()
-	secure, err := t.listen(ctx, s, ln)
+	tracked := &liveListener{ln, s.live}
+	secure, err := t.listen(ctx, s, tracked)
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
@@ -49,7 +50,7 @@ func (t *Terminal) Serve(ctx context.Context, ln net.Listener) error {
 		case <-ending.Done():
 		case <-s.closed:
 		}
-		shutdown(web, s.live)
+		shutdown(web, tracked)
 	})
 	err = web.Serve(secure)
 	cancel()
@@ -60,7 +61,7 @@ func (t *Terminal) Serve(ctx context.Context, ln net.Listener) error {
 }
 
 // listen puts TLS on ln.
-func (t *Terminal) listen(ctx context.Context, s *terminalState, ln net.Listener) (net.Listener, error) {
+func (t *Terminal) listen(ctx context.Context, s *terminalState, ln *liveListener) (net.Listener, error) {
 	if err := t.check(); err != nil {
 		return nil, err
 	}
@@ -76,9 +77,12 @@ func (t *Terminal) listen(ctx context.Context, s *terminalState, ln net.Listener
 	if err := s.serving.rename(ctx, t, s.served); err != nil {
 		return nil, err
 	}
-	s.serving.add(ln.Addr())
 	config := &hsmtls.ListenConfig{Provider: s.served, Alias: t.Alias, AllowNoClientCertificate: true}
-	return config.NewListener(ctx, &liveListener{ln, s.live})
+	secure, err := config.NewListener(ctx, ln)
+	if err == nil {
+		s.serving.add(ln.Addr())
+	}
+	return secure, err
 }
 
 // checkIssuer tells the log of a CA that expires soon, and the caller of anything
@@ -108,11 +112,11 @@ func (t *Terminal) server() *http.Server {
 }
 
 // shutdown lets requests under way come to their end, for a while.
-func shutdown(web *http.Server, l *live) {
+func shutdown(web *http.Server, ln *liveListener) {
 	ctx, cancel := context.WithTimeout(context.Background(), farewellTime)
 	defer cancel()
 	if err := web.Shutdown(ctx); err != nil {
 		_ = web.Close()
 	}
-	l.closeAll() // those taken over for WebSockets
+	ln.closeAll() // those taken over for WebSockets
 }

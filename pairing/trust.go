@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -46,6 +47,15 @@ func (p *posTrust) Generation() uint64 {
 		n += g.Generation()
 	}
 	return n
+}
+
+// LogExpiring passes on what the terminal's own trust has to warn of, if it does.
+func (p *posTrust) LogExpiring(log *slog.Logger, within time.Duration) {
+	if base, ok := p.base.(interface {
+		LogExpiring(log *slog.Logger, within time.Duration)
+	}); ok {
+		base.LogExpiring(log, within)
+	}
 }
 
 // rootKeys adds the root to the chain the terminal presents, so that a POS that

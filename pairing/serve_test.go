@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The hsmtls-go Authors
+
+package pairing
+
+import (
+	"bufio"
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hsmtls/hsmtls-go/hsmtls"
+)
+
+// TestOneServeEnds and the connections of the other stay.
+func TestOneServeEnds(t *testing.T) {
+	t.Parallel()
+	w := serve(t, withHandler)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Serve(ctx, ln) }()
+	require.Eventually(t, func() bool { return len(w.Details().Addresses) == 2 }, 30*time.Second, time.Millisecond)
+	c, b := w.paired(t, "1")
+	conn, err := c.Dial(t.Context(), b)
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+	reader := bufio.NewReader(conn)
+	ping := func() {
+		_, err := conn.Write([]byte("HEAD / HTTP/1.1\r\nHost: x\r\n\r\n"))
+		require.NoError(t, err)
+		resp, err := http.ReadResponse(reader, &http.Request{Method: http.MethodHead})
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+	}
+	ping()
+	cancel()
+	require.NoError(t, <-done)
+	ping()
+}
+
+// TestServeThatFailsIsNotShown has a provider that cannot work.
+func TestServeThatFailsIsNotShown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(t *Terminal) { t.Provider.SessionLifetime = 48 * time.Hour })
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.ErrorIs(t, w.Serve(t.Context(), ln), hsmtls.ErrOutOfRange)
+	require.Empty(t, w.Details().Addresses)
+}
+
+// expiringTrust has something to warn of.
+type expiringTrust struct {
+	*memory
+	warned *atomic.Int64
+}
+
+func (e expiringTrust) LogExpiring(*slog.Logger, time.Duration) { e.warned.Add(1) }
+
+// TestTrustWarnsOfItsEnd although the terminal stands before it.
+func TestTrustWarnsOfItsEnd(t *testing.T) {
+	t.Parallel()
+	var warned atomic.Int64
+	w := serve(t, func(t *Terminal) {
+		t.Provider.Trust = expiringTrust{t.Provider.Trust.(*memory), &warned}
+		t.Provider.ExpiryWarning, t.Provider.Logger = time.Hour, slog.New(slog.DiscardHandler)
+	})
+	w.paired(t, "1")
+	require.Positive(t, warned.Load())
+}
