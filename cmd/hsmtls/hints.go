@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -32,7 +33,7 @@ var hints = []hint{
 	{is(errNoModule), "--module FILE or HSMTLS_MODULE names the PKCS#11 library, such as /usr/lib/softhsm/libsofthsm2.so"},
 	{is(errNoRoots), "--acquirer-root FILE or HSMTLS_ACQUIRER_ROOT names the root that signs servers; --vendor-root FILE the vendor's"},
 
-	{is(hsm.ErrNoPIN), "--pin-file FILE or HSMTLS_PIN_FILE names a file with the PIN; without one it is asked for on a terminal"},
+	{is(hsm.ErrNoPIN), "--pin-file FILE or HSMTLS_PIN_FILE names a file with the user PIN, --so-pin-file FILE one with that of the security officer; without one it is asked for on a terminal"},
 	{is(hsm.ErrPINFile), "chmod 600 the file: a PIN is for its owner only"},
 	{is(hsm.ErrPINLocked), "hsmtls token unblock-pin sets a new user PIN with the SO PIN"},
 	{is(hsm.ErrPINFinalTry), "one more wrong PIN locks the token: check the PIN, or set a new one with hsmtls token unblock-pin"},
@@ -72,7 +73,7 @@ var hints = []hint{
 	{is(truststore.ErrAnchorUsage), "a root for certificates and CRLs only is needed: keyUsage = keyCertSign, cRLSign"},
 	{is(truststore.ErrEndorsement), "openssl cms -verify shows what is wrong with it; it has to be over the certificate in DER, detached, with SHA-256"},
 	{is(errRejected), "hsmtls trust remove ALIAS removes an entry; hsmtls trust inject puts a good one in its place"},
-	{is(truststore.ErrNotFound), "hsmtls trust list shows the entries, hsmtls anchor list the roots on the token"},
+	{is(truststore.ErrNotFound), "hsmtls trust list shows the entries, hsmtls anchor list the roots on the token, hsmtls crl list the CRLs"},
 	{is(truststore.ErrExists), "hsmtls trust list and hsmtls cert list show what has this alias or certificate"},
 	{is(truststore.ErrCRLIssuer), "the CRL has to be signed by a root that is named, or by a CA that hsmtls trust list or trust show shows"},
 	{is(truststore.ErrOlder), "hsmtls crl list shows the number of the CRL in the store: fetch a newer one"},
@@ -107,6 +108,7 @@ var hints = []hint{
 
 	{as[x509.HostnameError](), "--name NAME says whom the server has to prove to be, if that is not the address"},
 	{as[x509.UnknownAuthorityError](), "only what the acquirer or the vendor has signed is trusted; is it the root that --acquirer-root or --vendor-root names?"},
+	{isCRLRule, "the CRL has to be issued anew"},
 	{as[*truststore.RuleError](), "the certificate has to be issued anew"},
 	{as[x509.CertificateInvalidError](), "the certificate has to be issued anew, or the clock is wrong"},
 
@@ -144,6 +146,12 @@ func as[T error]() func(error) bool {
 		var target T
 		return errors.As(err, &target)
 	}
+}
+
+// isCRLRule finds a rule about CRLs, not about certificates.
+func isCRLRule(err error) bool {
+	var broken *truststore.RuleError
+	return errors.As(err, &broken) && strings.HasPrefix(broken.Rule, "crl-")
 }
 
 // isStatus finds what an EST server answers.

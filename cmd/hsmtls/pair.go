@@ -11,7 +11,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -94,6 +97,9 @@ func (a *app) pair(ctx context.Context, url string, r pairRequest) error {
 	if err != nil {
 		return err
 	}
+	if err := canSave(r.out); err != nil {
+		return err
+	}
 	request, err := a.pairRequest(r)
 	if err != nil {
 		return err
@@ -109,6 +115,23 @@ func (a *app) pair(ctx context.Context, url string, r pairRequest) error {
 		return err
 	}
 	return a.paired("paired as", bundle, posPlace{r.posID, r.out, ""})
+}
+
+// canSave finds out that a folder can be filled before a code is spent on what would be
+// lost: the terminal lists a POS as paired then, and nobody has its key.
+func canSave(dir string) error {
+	parent := dir
+	switch _, err := os.Lstat(dir); {
+	case errors.Is(err, fs.ErrNotExist):
+		parent = filepath.Dir(filepath.Clean(dir))
+	case err != nil:
+		return err
+	}
+	probe, err := os.MkdirTemp(parent, ".new-*")
+	if err != nil {
+		return err
+	}
+	return os.Remove(probe)
 }
 
 // A posPlace is which POS it is and where it keeps what it has.

@@ -77,7 +77,20 @@ func (a *app) root() *cobra.Command {
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(),
 		"{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
 	a.globals.register(root)
+	root.InitDefaultHelpCmd()
+	if help, _, err := root.Find([]string{"help"}); err == nil {
+		help.Args = helpTopic
+	}
 	return root
+}
+
+// helpTopic refuses what is no command: help of another one would not say so.
+func helpTopic(help *cobra.Command, args []string) error {
+	found, rest, err := help.Root().Find(args)
+	if err == nil && len(rest) > 0 {
+		return fmt.Errorf("unknown command %q", found.CommandPath()+" "+rest[0])
+	}
+	return err
 }
 
 const rootHelp = `hsmtls manages the keys, certificates and trusted servers on a PKCS#11 token,

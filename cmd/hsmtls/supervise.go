@@ -6,7 +6,9 @@ package main
 import (
 	"context"
 	"os"
+	"os/signal"
 	"sync"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +24,8 @@ func (o *operations) auditFlag(c *cobra.Command) {
 // openAudit opens the audit log before the token, so that a service without the log it was told to write
 // does not begin.
 func (o *operations) openAudit() (err error) {
-	o.app.service = true // the flags are understood
+	o.app.service = true           // the flags are understood
+	signal.Ignore(syscall.SIGPIPE) // a reader of standard output or error that goes away ends no service
 	if o.auditPath == "" {
 		return nil
 	}
