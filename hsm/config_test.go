@@ -123,7 +123,7 @@ func TestURIRefusalHidesPIN(t *testing.T) {
 		}
 	}
 	_, err := Config{URI: "token=a"}.resolve()
-	require.ErrorContains(t, err, `"token=a" does not begin with pkcs11:`)
+	require.ErrorContains(t, err, `"token=a" lacks the scheme pkcs11`)
 }
 
 func TestURIWithPINIsWarnedAbout(t *testing.T) {

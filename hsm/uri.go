@@ -49,7 +49,7 @@ func malformed(s string, err error) error {
 	case strings.Contains(strings.ToLower(s), "pin-value"):
 		return errors.New("PKCS#11 URI: malformed, near the PIN or elsewhere")
 	case !strings.HasPrefix(s, "pkcs11:"):
-		return fmt.Errorf("PKCS#11 URI: %q does not begin with pkcs11:", s)
+		return fmt.Errorf("PKCS#11 URI: %q lacks the scheme pkcs11", s)
 	}
 	return fmt.Errorf("PKCS#11 URI: %w", err)
 }
