@@ -17,6 +17,9 @@ import (
 // context ends, and the terminal has its echo again.
 func PINPrompt(prompt string) PIN {
 	return PIN{func(ctx context.Context) ([]byte, error) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 		if err != nil {
 			return nil, fmt.Errorf("%w: no terminal to ask on", ErrNoPIN)

@@ -38,3 +38,12 @@ func TestPromptAnswers(t *testing.T) {
 	_, err = untilCanceled(t.Context(), func() ([]byte, error) { return nil, broken }, undo)
 	require.ErrorIs(t, err, broken)
 }
+
+// Nobody is asked whose answer is not waited for: the echo would be off afterwards.
+func TestPromptAfterTheInterrupt(t *testing.T) {
+	t.Parallel()
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	_, err := PINPrompt("PIN: ").get(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+}

@@ -133,18 +133,18 @@ func (c *core) sum(pin []byte) [32]byte {
 }
 
 // close gives up one reference; the last one closes the sessions. Until that is done
-// the token stays among those of the module: see [module.vacant].
+// the token stays among those of the module: see [module.lockVacant].
 func (c *core) close() {
 	m := c.module
-	m.life.Lock()
+	m.life <- struct{}{}
 	c.refs--
 	last := c.refs == 0
-	m.life.Unlock()
+	m.unlock()
 	if last {
 		c.end()
 	}
-	m.life.Lock()
-	defer m.life.Unlock()
+	m.life <- struct{}{}
+	defer m.unlock()
 	if last {
 		delete(m.cores, c)
 		close(c.gone)

@@ -398,6 +398,17 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
+// TestLongAnswer: a host that is ended because it says too much is not one that was
+// killed by somebody.
+func TestLongAnswer(t *testing.T) {
+	t.Parallel()
+	cfg := faultConfig(t, faultp11.New(t))
+	hosted(&cfg)
+	cfg.Hold = -1
+	_, err := open(t, cfg).Random(t.Context(), 33<<20)
+	require.ErrorContains(t, err, "message of the module host is too long")
+}
+
 // TestHostOutput: what a module prints is logged.
 func TestHostOutput(t *testing.T) {
 	t.Parallel()

@@ -67,12 +67,20 @@ func (h *hosted) ask(q question, limit time.Duration) (a answer, err error) {
 	}
 	if err != nil {
 		h.drop(l)
-		h.end(nil)
+		h.end(ownCause(err))
 		<-h.gone
 		return answer{}, h.err
 	}
 	h.putBack(l)
 	return a, a.err()
+}
+
+// ownCause is the error of a line, if that is not the end of the host.
+func ownCause(err error) error {
+	if errors.Is(err, errLongMessage) {
+		return err
+	}
+	return nil
 }
 
 // take returns an idle line, or a new one.
@@ -232,8 +240,8 @@ func (m *module) watch(i *instance) {
 
 // tokens returns the open tokens.
 func (m *module) tokens() (all []*core) {
-	m.life.Lock()
-	defer m.life.Unlock()
+	m.life <- struct{}{}
+	defer m.unlock()
 	for c := range m.cores {
 		all = append(all, c)
 	}

@@ -19,8 +19,10 @@ func List(ctx context.Context, path, host string) (found []TokenInfo, err error)
 	if err != nil {
 		return nil, err
 	}
-	m.life.Lock()
-	defer m.life.Unlock()
+	if err := m.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer m.unlock()
 	err = m.manage(ctx, func(raw library) error {
 		if found, err = m.list(raw); err != nil {
 			return err
@@ -45,8 +47,10 @@ func InitToken(ctx context.Context, r InitRequest) (info TokenInfo, err error) {
 	if err != nil {
 		return TokenInfo{}, err
 	}
-	m.life.Lock()
-	defer m.life.Unlock()
+	if err := m.lock(ctx); err != nil {
+		return TokenInfo{}, err
+	}
+	defer m.unlock()
 	err = m.manage(ctx, func(raw library) error {
 		slot, err := m.slotToInit(raw, r)
 		if err != nil {

@@ -29,8 +29,8 @@ type module struct {
 	path string
 	host string // the program it runs in; empty if that is this process
 
-	// life serialises everything that starts, stops, opens or closes.
-	life  sync.Mutex
+	// life is held, with a value in it, by who starts, stops, opens or closes anything.
+	life  chan struct{}
 	users int // opened tokens and those being opened
 	cores map[*core]struct{}
 
@@ -98,17 +98,31 @@ func moduleFor(path, host string) (*module, error) {
 	at := place{canonical, host}
 	m := modules.byPath[at]
 	if m == nil {
-		m = &module{path: canonical, host: host, cores: map[*core]struct{}{}}
+		m = &module{path: canonical, host: host, life: make(chan struct{}, 1), cores: map[*core]struct{}{}}
 		m.separate = sync.OnceValue(func() bool { return separate(canonical) })
 		modules.byPath[at] = m
 	}
 	return m, nil
 }
 
+// lock takes life, unless ctx ends first.
+func (m *module) lock(ctx context.Context) error {
+	select {
+	case m.life <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (m *module) unlock() { <-m.life }
+
 // acquire makes sure the module runs and keeps it running until release.
-func (m *module) acquire(log *slog.Logger) error {
-	m.life.Lock()
-	defer m.life.Unlock()
+func (m *module) acquire(ctx context.Context, log *slog.Logger) error {
+	if err := m.lock(ctx); err != nil {
+		return err
+	}
+	defer m.unlock()
 	if m.running.Load().isGone() {
 		if err := m.stop(); err != nil {
 			return err
@@ -125,8 +139,8 @@ func (m *module) acquire(log *slog.Logger) error {
 
 // release undoes one acquire.
 func (m *module) release() {
-	m.life.Lock()
-	defer m.life.Unlock()
+	m.life <- struct{}{}
+	defer m.unlock()
 	m.releaseLocked()
 }
 
@@ -200,9 +214,11 @@ func (m *module) stop() error {
 // opened again with the instance it failed with; if that is not the running one,
 // somebody else has done it. It is refused while another token of the module is
 // well, because it would lose its sessions, unless those are gone anyway.
-func (m *module) restart(failed *instance, log *slog.Logger) error {
-	m.life.Lock()
-	defer m.life.Unlock()
+func (m *module) restart(ctx context.Context, failed *instance, log *slog.Logger) error {
+	if err := m.lock(ctx); err != nil {
+		return err
+	}
+	defer m.unlock()
 	running := m.running.Load()
 	if running != nil && running != failed {
 		return nil

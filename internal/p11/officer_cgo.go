@@ -34,8 +34,10 @@ func asOfficer(ctx context.Context, r OfficerRequest, f func(library, pkcs11.Ses
 	if err != nil {
 		return TokenInfo{}, err
 	}
-	m.life.Lock()
-	defer m.life.Unlock()
+	if err := m.lock(ctx); err != nil {
+		return TokenInfo{}, err
+	}
+	defer m.unlock()
 	err = m.manage(ctx, func(raw library) error {
 		if info, err = m.tokenForOfficer(raw, r.Select); err != nil {
 			return err

@@ -20,7 +20,7 @@ func Open(ctx context.Context, cfg Config) (_ Token, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := m.acquire(cfg.Logger); err != nil {
+	if err := m.acquire(ctx, cfg.Logger); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -44,20 +44,23 @@ func Open(ctx context.Context, cfg Config) (_ Token, err error) {
 	return &handle{core: c}, nil
 }
 
-// choose finds the token in the running module.
-func (m *module) choose(ctx context.Context, sel Selector) (info TokenInfo, err error) {
-	err = m.call(ctx, func(raw library) error {
-		found, err := m.list(raw)
-		if err != nil {
+// choose finds the token in the running module. A call that hangs in it is left there
+// when ctx ends.
+func (m *module) choose(ctx context.Context, sel Selector) (TokenInfo, error) {
+	return await(ctx, func() (info TokenInfo, err error) {
+		err = m.call(ctx, func(raw library) error {
+			found, err := m.list(raw)
+			if err != nil {
+				return err
+			}
+			if info, err = chooseLasting(m.path, sel, found); err != nil {
+				return err
+			}
+			info.Mechanisms, err = mechanisms(raw, info.Slot)
 			return err
-		}
-		if info, err = chooseLasting(m.path, sel, found); err != nil {
-			return err
-		}
-		info.Mechanisms, err = mechanisms(raw, info.Slot)
-		return err
-	})
-	return info, err
+		})
+		return info, err
+	}, func(TokenInfo) {})
 }
 
 // askPIN gets the PIN if the token wants one and a try would not be its last.
@@ -74,7 +77,7 @@ func askPIN(ctx context.Context, cfg Config, info TokenInfo) ([]byte, error) {
 	case cfg.PIN == nil:
 		return nil, ErrNoPIN
 	}
-	pin, err := cfg.PIN(ctx)
+	pin, err := await(ctx, func() ([]byte, error) { return cfg.PIN(ctx) }, func(late []byte) { clear(late) })
 	if err != nil {
 		return nil, &pinSourceError{err}
 	}
@@ -99,11 +102,10 @@ func isPINError(err error) bool {
 
 // open returns the core of the token, made now or shared.
 func (m *module) open(ctx context.Context, cfg Config, info TokenInfo, pin []byte) (*core, error) {
-	m.life.Lock()
-	defer m.life.Unlock()
-	if err := m.vacant(ctx, info); err != nil {
+	if err := m.lockVacant(ctx, info); err != nil {
 		return nil, err
 	}
+	defer m.unlock()
 	if c := m.core(info); c != nil {
 		if !c.knows(pin) {
 			return nil, &Error{Op: "C_Login", Code: ckrPINIncorrect}
@@ -122,21 +124,24 @@ func (m *module) open(ctx context.Context, cfg Config, info TokenInfo, pin []byt
 	return c, nil
 }
 
-// vacant waits for the end of a core of the token that is being closed: its logout
-// would be that of the next one too. life is held, but for the wait.
-func (m *module) vacant(ctx context.Context, info TokenInfo) error {
-	for c := m.core(info); c != nil && c.refs == 0; c = m.core(info) {
-		m.life.Unlock()
+// lockVacant takes life when no core of the token is being closed: its logout would
+// be that of the next one too.
+func (m *module) lockVacant(ctx context.Context, info TokenInfo) error {
+	for {
+		if err := m.lock(ctx); err != nil {
+			return err
+		}
+		c := m.core(info)
+		if c == nil || c.refs > 0 {
+			return nil
+		}
+		m.unlock()
 		select {
 		case <-c.gone:
 		case <-ctx.Done():
-		}
-		m.life.Lock()
-		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 	}
-	return nil
 }
 
 // core returns the open core of a token. Slots change when a module is

@@ -93,7 +93,7 @@ func (c *core) attempt(ctx context.Context, late time.Time, again bool, f func(g
 			deadline = time.Now().Add(c.cfg.Hold)
 		}
 		if time.Now().After(deadline) {
-			return &UnavailableError{State: Recovering, Err: err}
+			return c.unavailable(err)
 		}
 	}
 }
@@ -146,7 +146,9 @@ func (c *core) ready(ctx context.Context, late time.Time) (*generation, error) {
 		case <-tooLate:
 			return nil, errors.Join(ErrBusy, &UnavailableError{State: Recovering, Err: reason})
 		case <-hold:
-			return nil, &UnavailableError{State: Recovering, Err: reason}
+			return nil, c.unavailable(reason)
+		case <-c.ctx.Done():
+			return nil, ErrClosed
 		}
 	}
 }
@@ -188,7 +190,7 @@ func (c *core) rebuild(old *generation, cause error) {
 			return
 		}
 		if try >= gentleTries || isDead(cause) {
-			if err := c.module.restart(failed, c.log); err != nil {
+			if err := c.module.restart(c.ctx, failed, c.log); err != nil {
 				c.reasoned(err)
 			}
 		}

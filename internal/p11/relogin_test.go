@@ -110,6 +110,19 @@ func TestNoBuildAfterTheEnd(t *testing.T) {
 	require.Equal(t, Closed, c.state())
 }
 
+// TestLostAtOnceIsNotReady: a generation that is lost before its token was said to be
+// ready leaves it recovering.
+func TestLostAtOnceIsNotReady(t *testing.T) {
+	t.Parallel()
+	c := newCore(&module{}, Config{}, TokenInfo{})
+	g := &generation{pool: newPool(c, nil, 0, nil)}
+	c.generation.Store(g) // the first half of publish
+	c.lose(g, errLost)
+	c.set(Ready, nil) // the second
+	require.Equal(t, Recovering, c.state())
+	c.end()
+}
+
 // TestManyReopenOnce: however many ask for it at once, the token is opened again once,
 // and so is its PIN tried.
 func TestManyReopenOnce(t *testing.T) {

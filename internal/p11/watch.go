@@ -50,10 +50,19 @@ func (c *core) state() State {
 	return c.st
 }
 
-// set changes the state and tells everybody.
+// unavailable is the answer to who has waited long enough for a token.
+func (c *core) unavailable(reason error) error {
+	if c.ctx.Err() != nil {
+		return ErrClosed
+	}
+	return &UnavailableError{State: Recovering, Err: reason}
+}
+
+// set changes the state and tells everybody. A generation that is lost at once does not
+// make the token ready.
 func (c *core) set(s State, reason error) {
 	c.mu.Lock()
-	if c.st == Closed {
+	if c.st == Closed || s == Ready && c.generation.Load() == nil {
 		c.mu.Unlock()
 		return
 	}
