@@ -47,6 +47,9 @@ type AnchorRequest struct {
 // that is signed by the present one replaces it: the old one is removed when the
 // new one is on the token. The same root again changes nothing and is no error.
 // A token that does not keep the mark is [ErrNotStored].
+//
+// The owner root vouches for roots beside it, not for a path below it: its path length
+// and its name constraints bind nobody.
 func AddAnchor(ctx context.Context, cfg hsm.Config, soPIN hsm.PIN, r AnchorRequest) (err error) {
 	defer wrap(&err, "add anchor", "")
 	if err := r.check(); err != nil {

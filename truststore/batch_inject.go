@@ -54,8 +54,8 @@ func (s *Store) InjectAll(ctx context.Context, candidates iter.Seq[Candidate], r
 	}
 	b := &bulk{store: s}
 	for c := range candidates {
-		b.add(c)
-		if len(b.pending) == injectBatch {
+		err = b.add(ctx, c, report)
+		if err == nil && len(b.pending) == injectBatch {
 			err = b.flush(ctx, report)
 		}
 		if err = cmp.Or(err, ctx.Err()); err != nil {
@@ -79,11 +79,31 @@ type pending struct {
 	writer  writer // of the entry
 }
 
-// add decides about a candidate as far as that can be done here.
-func (b *bulk) add(c Candidate) {
+// add decides about a candidate as far as that can be done here. What proves it may
+// be among those before it, which are brought to the token then.
+func (b *bulk) add(ctx context.Context, c Candidate, report func(Verdict)) (err error) {
 	p := pending{Verdict: Verdict{Candidate: c}, writer: writer{store: b.store}}
 	p.Entry, p.Err = b.store.admitted(c)
+	if p.Err != nil && b.bringsIssuers() {
+		err = b.flush(ctx, report)
+		if p.Err = err; err == nil {
+			p.Entry, p.Err = b.store.admitted(c)
+		}
+	}
 	b.pending = append(b.pending, p)
+	return err
+}
+
+// bringsIssuers reports whether there will be issuers that the store does not know
+// yet.
+func (b *bulk) bringsIssuers() bool {
+	known := b.store.snapshot().issuers
+	isNew := func(c *x509.Certificate) bool {
+		return c.IsCA && !slices.ContainsFunc(known[string(c.RawSubject)], c.Equal)
+	}
+	return slices.ContainsFunc(b.pending, func(p pending) bool {
+		return p.Err == nil && (isNew(p.Entry.Certificate) || slices.ContainsFunc(p.Entry.keptIssuers(), isNew))
+	})
 }
 
 func (s *Store) admitted(c Candidate) (Entry, error) {

@@ -81,14 +81,14 @@ func TestInjectAllInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	writes := 0
 	f.onCreate = func(context.Context, p11.CertificateTemplate) {
-		if writes++; writes == 7 { // two issuers, and the fifth entry
+		if writes++; writes == 7 { // two issuers, and the fifth entry, which is written to its end
 			cancel()
 		}
 	}
 	verdicts, err := injectAll(t, s, ctx, all)
 	require.ErrorIs(t, err, context.Canceled)
 	require.Len(t, verdicts, 10, "all were taken")
-	require.Len(t, s.Entries(), 4)
+	require.Len(t, s.Entries(), 5)
 	for _, e := range s.Entries() {
 		require.NoError(t, verdicts[e.Alias].Err)
 	}
@@ -97,7 +97,7 @@ func TestInjectAllInterrupted(t *testing.T) {
 			require.ErrorIs(t, v.Err, context.Canceled)
 		}
 	}
-	require.Len(t, f.labels(t), 4+2)
+	require.Len(t, f.labels(t), 5+2)
 	f.onCreate = nil
 	again, err := injectAll(t, s, t.Context(), all)
 	require.NoError(t, err)

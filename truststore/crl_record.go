@@ -163,16 +163,29 @@ func (w *dataWriter) ensure(ctx context.Context, t p11.DataTemplate) (p11.Data, 
 	if d, err := w.find(ctx, t, func(d p11.Data) bool { return d.Private }); err != nil || d != nil {
 		return deref(d), err
 	}
-	made, err := w.device.CreateData(ctx, t)
+	made, err := w.create(ctx, t)
 	if err != nil {
 		return p11.Data{}, err
 	}
-	w.written = append(w.written, made.Object)
 	d, err := w.find(ctx, t, func(d p11.Data) bool { return d.Private == made.Private })
 	if err == nil && d == nil {
 		err = ErrNotStored
 	}
 	return deref(d), err
+}
+
+// create writes an object, to the end also if ctx ends meanwhile.
+func (w *dataWriter) create(ctx context.Context, t p11.DataTemplate) (p11.Data, error) {
+	if err := ctx.Err(); err != nil {
+		return p11.Data{}, err
+	}
+	longer, cancel := outlasting(ctx)
+	defer cancel()
+	made, err := w.device.CreateData(longer, t)
+	if err == nil {
+		w.written = append(w.written, made.Object)
+	}
+	return made, err
 }
 
 // find returns an object like t that pleases, or nil.

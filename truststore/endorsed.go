@@ -75,11 +75,9 @@ func (w *dataWriter) keepEndorsement(ctx context.Context, cert *x509.Certificate
 	if there, err := w.find(ctx, t, whichever); there != nil || err != nil {
 		return err
 	}
-	made, err := w.device.CreateData(ctx, t)
-	if err != nil {
+	if _, err := w.create(ctx, t); err != nil {
 		return err
 	}
-	w.written = append(w.written, made.Object)
 	there, err := w.find(ctx, t, whichever)
 	if err == nil && there == nil {
 		err = ErrNotStored

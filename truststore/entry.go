@@ -33,7 +33,9 @@ type Entry struct {
 	Usages []x509.ExtKeyUsage
 
 	// Private says that the token shows and changes the object only after
-	// login. Tokens that do not grant this let anybody delete the entry.
+	// login. Tokens that do not grant this let anybody delete the entry. It is about
+	// the entry alone: an issuer or an endorsement that was there before as a public
+	// object is used as it is, and whoever deletes it takes the proof away.
 	Private bool
 }
 

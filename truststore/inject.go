@@ -14,9 +14,20 @@ import (
 	"github.com/hsmtls/hsmtls-go/internal/p11"
 )
 
-// undoTime bounds the removal of what a failed write left behind, for which the
-// caller's context no longer counts.
+// undoTime bounds the end of a write that is under way, and the removal of what a
+// failed one left behind, for which the caller's context no longer counts.
 const undoTime = 10 * time.Second
+
+// outlasting returns a context that ends undoTime after ctx. A token does not stop
+// writing because ctx ends, and what it has written after the removal would stay.
+func outlasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(undoTime, cancel) })
+	return longer, func() {
+		stop()
+		cancel()
+	}
+}
 
 // Inject verifies chain[0] and then writes it to the token as a trusted entry
 // under name. The rest of chain are issuers that are needed to reach an anchor;
@@ -32,7 +43,8 @@ const undoTime = 10 * time.Second
 //
 // Nothing is written before everything is checked. What is written is read back
 // and compared: [ErrNotStored]. A device error, or a cancelled context, leaves
-// the store as it was. The entry is written last, so that a process that dies in
+// the store as it was; a write that is under way then is waited for, ten seconds at
+// most, and undone. The entry is written last, so that a process that dies in
 // between leaves at most issuers that prove nothing: see [Store.Clean].
 //
 // On a token that never reuses the handle of an object, Inject calls the token four

@@ -47,7 +47,8 @@ func (s *Store) load(ctx context.Context, now survey, data []p11.Data) (*snapsho
 	}
 	proved := s.prove(&v, from, s.now())
 	proved = append(proved, s.proveEndorsed(&v, data, from)...)
-	return newSnapshot(from, v.settle(proved), v.kept, v.rejected), nil
+	entries := v.settle(proved)
+	return newSnapshot(from, entries, v.kept, v.rejected), nil
 }
 
 // keyIDs returns the ids of the private keys, unless all certificates are this

@@ -222,9 +222,9 @@ func (m *model) trusts(entries map[string]string) (names []string) {
 
 // knows reports whether a CA can be found on the token to verify its CRL.
 func (m *model) knows(ca string) bool {
-	settled, _ := m.settled()
-	return m.has(func(o thing) bool { return o.kind == kindIssuer && o.part == ca }) ||
-		slices.ContainsFunc(settled, func(e [2]string) bool { return e[1] == ca || slices.Contains(m.parts[e[1]].issuers, ca) })
+	return m.has(func(o thing) bool {
+		return o.part == ca && (o.kind == kindIssuer || o.kind == kindEntry && m.proved(ca))
+	})
 }
 
 // errRefused stands for a [*RejectedError].
@@ -280,7 +280,7 @@ func (m *model) remove(alias string) error {
 func (m *model) keepRevokers(parts map[string]bool) {
 	for by := range m.crl {
 		there := m.has(func(o thing) bool { return o.kind == kindIssuer && o.part == by })
-		if parts[by] && !there && m.knows(by) && !m.revoked(by) {
+		if parts[by] && !there && m.knows(by) {
 			m.things = append(m.things, thing{kindIssuer, "", by, true})
 		}
 	}

@@ -19,10 +19,10 @@ import (
 // it is trusted or rejected, and every one with the same certificate: what has
 // been removed is not trusted under another name. Issuers that prove nothing any
 // more go too, but for those of a CRL in the store, and an entry that has one there stays
-// as an issuer, trusted for nothing: what it revokes stays revoked. [ErrNotFound] means there is no
-// such object; identities and foreign ones are not for Remove. [ErrNotStored] means
-// the token still shows one. When Remove returns nil, or cannot read the token any
-// more, the entry is not trusted.
+// as an issuer, trusted for nothing: what it revokes stays revoked. If that cannot be
+// written, nothing is removed. [ErrNotFound] means there is no such object; identities
+// and foreign ones are not for Remove. [ErrNotStored] means the token still shows one.
+// When Remove returns nil, or cannot read the token any more, the entry is not trusted.
 //
 // Remove calls the token five times: it lists the objects, removes, looks for an
 // endorsement, and reads what is there now: the objects, and what is revoked. It is

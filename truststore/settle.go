@@ -17,8 +17,8 @@ func (e proved) claims() [2]claim { return [2]claim{{alias: e.Alias}, {sum: e.su
 // A tally counts the entries that make one claim.
 type tally struct{ public, private int }
 
-// settle returns the entries that nobody contends with. Two objects that are the
-// same in everything are one entry. Of two that claim one alias, or hold one
+// settle returns the entries that nobody contends with. The others stay known as
+// issuers, which is no trust. Two objects that are the same in everything are one entry. Of two that claim one alias, or hold one
 // certificate, a private one prevails over public ones, because those can be
 // written without the PIN; else neither is trusted.
 func (v *sieve) settle(all []proved) []Entry {
@@ -40,6 +40,7 @@ func (v *sieve) settle(all []proved) []Entry {
 		if e.prevails(claimed) {
 			entries = append(entries, e.Entry)
 		} else {
+			v.kept = append(v.kept, e.Certificate)
 			v.rejected = append(v.rejected, Rejected{e.Alias, alias.TrustID(e.Certificate.Raw), e.Certificate, ErrAmbiguous})
 		}
 	}

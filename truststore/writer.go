@@ -23,9 +23,14 @@ type writer struct {
 	written []found // or what may have been
 }
 
-// create writes an object.
+// create writes an object, to the end also if ctx ends meanwhile.
 func (w *writer) create(ctx context.Context, t p11.CertificateTemplate) error {
-	o, err := w.store.device.CreateCertificate(ctx, t)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	longer, cancel := outlasting(ctx)
+	defer cancel()
+	o, err := w.store.device.CreateCertificate(longer, t)
 	if err != nil {
 		// It may be there all the same, and only the answer be lost.
 		o = p11.Certificate{Label: t.Label, ID: t.ID, Value: t.Value}
