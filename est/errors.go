@@ -11,7 +11,8 @@ import (
 
 var (
 	// ErrIncomplete means that a Client has no HTTP, or a URL that is not https
-	// with a host and nothing behind it, or a Label that cannot be part of a path.
+	// with a host and nothing behind it, a Label that cannot be part of a path, or a
+	// user name with a colon, which HTTP Basic authentication cannot carry.
 	ErrIncomplete = errors.New("est: incomplete")
 
 	// ErrRequest means that what should be sent is no certificate request, or one

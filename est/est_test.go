@@ -264,6 +264,10 @@ func TestIncomplete(t *testing.T) {
 	good.Login = func(context.Context) (string, string, error) { return "", "", errLogin }
 	_, err := good.CACerts(t.Context())
 	require.ErrorIs(t, err, errLogin)
+	good.Login = func(context.Context) (string, string, error) { return "terminal:1", "secret", nil }
+	_, err = good.CACerts(t.Context())
+	require.ErrorIs(t, err, ErrIncomplete)
+	require.NotContains(t, err.Error(), "secret")
 	require.Zero(t, s.Asked.Load())
 
 	good.Login, good.HTTP = nil, &http.Client{}

@@ -83,6 +83,9 @@ func (c *Client) request(ctx context.Context, method, operation string, body []b
 	if err != nil {
 		return nil, fmt.Errorf("est: login: %w", err)
 	}
+	if strings.Contains(user, ":") { // what follows would be read as the password
+		return nil, fmt.Errorf("%w: a user name with a colon (RFC 7617 section 2)", ErrIncomplete)
+	}
 	request.SetBasicAuth(user, password)
 	return request, nil
 }

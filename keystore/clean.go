@@ -178,7 +178,8 @@ func leftoversOf(kind LeftoverKind, objects []p11.Certificate) (found []Leftover
 // note does not settle which of several certificates counts, nothing is listed:
 // that is for a person to decide.
 func interrupted(objects []p11.Certificate) (superseded, notes []p11.Certificate) {
-	for _, note := range objects {
+	single, copies := differing(objects)
+	for _, note := range single {
 		if !isNoteID(note.ID) {
 			continue
 		}
@@ -193,10 +194,12 @@ func interrupted(objects []p11.Certificate) (superseded, notes []p11.Certificate
 			superseded = append(superseded, allBut(chosen, distinct)...)
 		}
 	}
-	_, copies := differing(objects)
 	for _, c := range copies {
-		if isKeyID(c.ID) { // those of keys of this package
+		switch {
+		case isKeyID(c.ID): // those of keys of this package
 			superseded = append(superseded, c)
+		case isNoteID(c.ID):
+			notes = append(notes, c)
 		}
 	}
 	return superseded, notes

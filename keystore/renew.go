@@ -45,7 +45,8 @@ type Renewal struct {
 //
 // submit is the way to the CA, such as the method SimpleReenroll of an est.Client.
 // Its error is wrapped and nothing is changed, as with every other error but
-// those that Replace leaves behind its new certificate. An answer that is the
+// those that come when the new certificate counts already: from Replace, or because
+// it could not be read then, which the text says. An answer that is the
 // present certificate again is [ErrNotLater]. The token makes one signature;
 // while submit is at work it is free, and so is the Store.
 func (s *Store) Renew(ctx context.Context, alias string, r Renewal, submit func(ctx context.Context, csr []byte) ([]*x509.Certificate, error)) (_ *Identity, err error) {
@@ -115,7 +116,11 @@ func (s *Store) acceptRenewal(ctx context.Context, alias string, r Renewal, answ
 	if err := s.Replace(ctx, alias, chain); err != nil {
 		return nil, inner(err)
 	}
-	return s.cache.get(ctx, alias, s.load)
+	id, err := s.cache.get(ctx, alias, s.load)
+	if err != nil {
+		return nil, fmt.Errorf("the new certificate is on the token and counts, but could not be read: %w", err)
+	}
+	return id, nil
 }
 
 // checkRenewal decides about an answer without reaching the token.

@@ -17,8 +17,9 @@ import (
 // A note is a certificate object with a copy of the certificate that is going
 // to replace another. While it is there, of two certificates under the alias
 // the one it holds a copy of counts. It has a label of its own, so that no tool
-// takes it for either, and is private, so that it cannot be planted without the
-// PIN where the token grants that.
+// takes it for either, and is private where the token grants that, so that it cannot
+// be removed without the PIN. A public one counts as well: who can write one can also
+// take away the certificates it is about, which are public objects.
 const (
 	noteIDMark = "hsmtls-next-1:" // followed by the SHA-256 of the alias
 	noteLabel  = "replacement of "
@@ -42,10 +43,11 @@ func (s *Store) noted(ctx context.Context, alias string, candidates []p11.Certif
 	return chosen, ok, nil
 }
 
-// settles returns the certificate that the only note says counts. The candidates
-// must be bound to one key: a note can settle no other question.
+// settles returns the certificate that the only note, of which there may be copies,
+// says counts. The candidates must be bound to one key: a note can settle no other
+// question.
 func settles(notes, candidates []p11.Certificate) (chosen p11.Certificate, ok bool) {
-	if len(notes) != 1 {
+	if notes, _ = differing(notes); len(notes) != 1 {
 		return p11.Certificate{}, false
 	}
 	n := 0
