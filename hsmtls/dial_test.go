@@ -217,8 +217,16 @@ func TestMaxConnBytes(t *testing.T) {
 	conn, err := w.dial(t, w.listen(t))
 	require.NoError(t, err)
 	ping(t, conn)
-	conn.NetConn().(*wireConn).maxBytes = 1
+	wire := conn.NetConn().(*wireConn)
+	wire.maxBytes = 1
 	_, err = conn.Write([]byte("ping"))
+	require.ErrorIs(t, err, ErrConnExpired)
+	require.Eventually(t, func() bool {
+		wire.mu.Lock()
+		defer wire.mu.Unlock()
+		return wire.closed
+	}, patience, time.Millisecond)
+	_, err = conn.Read(make([]byte, 1))
 	require.ErrorIs(t, err, ErrConnExpired)
 }
 

@@ -137,7 +137,7 @@ func handshakeCause(ctx context.Context, err error) error {
 }
 
 // unsigned names the key as the reason, where that is so and err does not say it:
-// crypto/tls reports a deadline alone.
+// crypto/tls reports a deadline alone, and under TLS 1.3 no more than the text.
 func (i *handshakeInfo) unsigned(ctx context.Context, err error) error {
 	var broken *PolicyError // the server has asked for a signature that we refuse
 	switch {
@@ -148,5 +148,5 @@ func (i *handshakeInfo) unsigned(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return err
 	}
-	return fmt.Errorf("%w: %w", ErrNotSigned, err)
+	return fmt.Errorf("%w: %w", ErrNotSigned, i.refused)
 }

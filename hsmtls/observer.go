@@ -95,8 +95,8 @@ func (l *listener) observing(wire *wireConn, conn *tls.Conn) func(error) {
 // verdict says how a server's handshake has ended. It waits for that.
 func (w *wireConn) verdict(conn *tls.Conn) error {
 	err := conn.Handshake() // which was begun by another: this is its result
-	if err != nil && w.info != nil && w.info.refused != nil {
-		return w.info.refused
+	if refused := w.refused.Load(); err != nil && refused != nil {
+		return *refused
 	}
 	return err
 }

@@ -88,7 +88,7 @@ func (p *Provider) recheckSoon() {
 // keepPeer remembers a connection whose handshake has succeeded. What Trust has
 // changed since it accepted the peer is made up for.
 func (p *Provider) keepPeer(w *wireConn, one peer) {
-	if w.info == nil || len(w.info.chain) == 0 || !one.conn.ConnectionState().HandshakeComplete {
+	if !one.conn.ConnectionState().HandshakeComplete || len(w.info.chain) == 0 { // waits for the handshake
 		return
 	}
 	s := &p.state().peers

@@ -30,7 +30,7 @@ type liveIdentities struct {
 	asking  sync.Mutex    // held to ask Keys about all, so that no older answer wins
 
 	mu    sync.Mutex
-	alias map[string]*liveIdentity
+	alias map[string]weak.Pointer[liveIdentity] // listeners and configurations hold them
 }
 
 // keep makes id what its alias presents from now on, unless Keys have changed
@@ -46,12 +46,12 @@ func (l *liveIdentities) keep(id *identity, since uint64) (live *liveIdentity, o
 
 func (l *liveIdentities) put(id *identity) *liveIdentity {
 	if l.alias == nil {
-		l.alias = make(map[string]*liveIdentity)
+		l.alias = make(map[string]weak.Pointer[liveIdentity])
 	}
-	live := l.alias[id.alias]
+	live := l.alias[id.alias].Value()
 	if live == nil {
 		live = new(liveIdentity)
-		l.alias[id.alias] = live
+		l.alias[id.alias] = weak.Make(live)
 	}
 	live.now.Store(id)
 	return live
@@ -61,7 +61,7 @@ func (l *liveIdentities) put(id *identity) *liveIdentity {
 func (l *liveIdentities) renew(id *identity) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.alias[id.alias] != nil {
+	if l.alias[id.alias].Value() != nil {
 		l.put(id)
 	}
 }
@@ -69,13 +69,14 @@ func (l *liveIdentities) renew(id *identity) {
 func (l *liveIdentities) aliases() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	maps.DeleteFunc(l.alias, func(_ string, live weak.Pointer[liveIdentity]) bool { return live.Value() == nil })
 	return slices.Collect(maps.Keys(l.alias))
 }
 
 func (l *liveIdentities) presents(alias string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.alias[alias] != nil
+	return l.alias[alias].Value() != nil
 }
 
 // present resolves alias for something that goes on presenting it.
@@ -105,7 +106,8 @@ func (p *Provider) present(ctx context.Context, alias string) (*liveIdentity, er
 // cause it by themselves: then Refresh is needed for nothing.
 //
 // An alias that fails keeps its identity in listeners and bare configurations;
-// the errors of those are joined, each [ErrIncomplete].
+// the errors of those are joined, each [ErrIncomplete]. One that nobody holds such a
+// thing of any more is forgotten when it fails.
 func (p *Provider) Refresh(ctx context.Context) error {
 	if err := p.check(); err != nil {
 		return err

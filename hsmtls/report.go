@@ -61,12 +61,10 @@ func Report(conn net.Conn) (ConnReport, error) {
 	return wire.report(cs), nil
 }
 
+// noReport may be called while the handshake begins.
 func (w *wireConn) noReport() error {
-	if w.guard.refusal != nil {
-		return errors.Join(ErrNoReport, w.guard.refusal)
-	}
-	if w.info != nil && w.info.refused != nil {
-		return errors.Join(ErrNoReport, w.info.refused)
+	if refused := w.refused.Load(); refused != nil {
+		return errors.Join(ErrNoReport, *refused)
 	}
 	return ErrNoReport
 }

@@ -173,6 +173,9 @@ func (c *serverConn) signed(err error) {
 func (c *serverConn) refuse(what string, err error) {
 	if c.info.refused == nil {
 		c.info.refused = err
+		if wire, guarded := c.hello.Conn.(*wireConn); guarded {
+			wire.refused.Store(&err)
+		}
 		c.p.logger().Warn(what, slog.String("alias", c.id.alias), slog.String("source", c.entry.source), slog.Any("error", err))
 	}
 }

@@ -292,12 +292,15 @@ func (lostKey) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) { retu
 
 func TestNotSigned(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	cert := w.root.Client("terminal 1")
-	cert.PrivateKey = lostKey{cert.PrivateKey.(crypto.Signer)}
-	w.keys.set(terminal, cert)
-	_, err := w.dial(t, w.listen(t))
-	require.ErrorIs(t, err, ErrNotSigned)
-	require.ErrorIs(t, err, errLost)
-	require.NotErrorIs(t, err, ErrSignTimeout)
+	for _, tls13 := range []bool{false, true} {
+		w := newWorld(t)
+		w.client.Policy.AllowTLS13, w.server.Policy.AllowTLS13 = tls13, tls13
+		cert := w.root.Client("terminal 1")
+		cert.PrivateKey = lostKey{cert.PrivateKey.(crypto.Signer)}
+		w.keys.set(terminal, cert)
+		_, err := w.dial(t, w.listen(t))
+		require.ErrorIs(t, err, ErrNotSigned)
+		require.ErrorIs(t, err, errLost, "TLS 1.3 %v", tls13)
+		require.NotErrorIs(t, err, ErrSignTimeout)
+	}
 }

@@ -166,6 +166,20 @@ func TestSwitchOfWhatIsGone(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// TestSwitchOfWhatIsClosed lets go of a listener before its certificate is deleted.
+func TestSwitchOfWhatIsClosed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ln, err := w.server.Listen(t.Context(), "tcp", "127.0.0.1:0", acquirer)
+	require.NoError(t, err)
+	require.NoError(t, w.server.Refresh(t.Context()))
+	w.keys.remove(acquirer)
+	require.ErrorIs(t, w.server.Refresh(t.Context()), errUnknownAlias)
+	require.NoError(t, ln.Close())
+	require.Eventually(t, func() bool { runtime.GC(); return w.server.Refresh(t.Context()) == nil }, patience, time.Millisecond)
+	require.Empty(t, w.server.state().aliases())
+}
+
 // TestPresentDuringChange renews between the moment when Keys answer a listener
 // and the one when it begins to present the answer.
 func TestPresentDuringChange(t *testing.T) {

@@ -54,7 +54,8 @@ type wireConn struct {
 	observed func(error) // told of a server's handshake, nil for nobody wants to know
 	unheard  atomic.Bool // a ClientHello came, which crypto/tls has not handed on yet
 
-	cause atomic.Pointer[error] // why we ended it, nil until then
+	cause   atomic.Pointer[error] // why we ended it, nil until then
+	refused atomic.Pointer[error] // why we refused the handshake, nil until then
 }
 
 func newWireConn(conn net.Conn, r role, policy Policy) *wireConn {
@@ -83,7 +84,7 @@ func (w *wireConn) Read(b []byte) (int, error) {
 		w.unheard.Store(w.guard.seen.clientHello && w.info == nil)
 	}
 	if w.read += int64(n); w.read > w.maxBytes {
-		return 0, ErrConnExpired
+		return 0, w.usedUp()
 	}
 	return n, err
 }
@@ -99,13 +100,20 @@ func (w *wireConn) Write(b []byte) (int, error) {
 		}
 	}
 	if w.written += int64(len(b)); w.written > w.maxBytes {
-		return 0, ErrConnExpired
+		return 0, w.usedUp()
 	}
 	n, err := w.Conn.Write(b)
 	if cause := w.cause.Load(); err != nil && cause != nil {
 		return n, *cause
 	}
 	return n, err
+}
+
+// usedUp ends a connection that has carried all it may. It does not wait for that:
+// the caller holds locks of the TLS connection.
+func (w *wireConn) usedUp() error {
+	go w.expire(ErrConnExpired)
+	return ErrConnExpired
 }
 
 // inspect shows b to the guard. A refusal is told to the peer by an alert, which
@@ -116,6 +124,7 @@ func (w *wireConn) inspect(s *stream, b []byte) error {
 	if err == nil {
 		return nil
 	}
+	w.refused.Store(&err)
 	w.observe(err)
 	if !w.toPeer.done {
 		w.Conn.SetWriteDeadline(time.Now().Add(alertPatience))
