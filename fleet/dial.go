@@ -38,11 +38,12 @@ func (f *Fleet) dial(ctx context.Context, serial string, protos []string) (net.C
 		return nil, err
 	}
 	defer leave()
-	if err := f.begin(t); err != nil {
+	at, err := f.begin(t)
+	if err != nil {
 		return nil, err
 	}
 	conn, counted, err := f.connect(ctx, t, protos)
-	f.end(t, counted, err, ctx.Err() == nil)
+	f.end(t, at, counted, err, ctx.Err() == nil)
 	return conn, err
 }
 

@@ -22,7 +22,8 @@ func TestClosedBeforeItCounts(t *testing.T) {
 	one, err := e.fleet.find("0001")
 	require.NoError(t, err)
 	one.waiting = 1
-	require.NoError(t, e.fleet.begin(one))
+	at, err := e.fleet.begin(one)
+	require.NoError(t, err)
 	near, far := net.Pipe()
 	defer far.Close()
 	conn := &countedConn{Conn: near}
@@ -30,7 +31,7 @@ func TestClosedBeforeItCounts(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		e.fleet.end(one, conn, nil, true)
+		e.fleet.end(one, at, conn, nil, true)
 	}()
 	select {
 	case <-ended:
@@ -79,6 +80,30 @@ func TestRemovedWhileWaiting(t *testing.T) {
 			require.Equal(t, []string{occupied + "." + suffix}, order.with)
 		})
 	}
+}
+
+// What fails at the old address of a terminal does not count at the new one.
+func TestMovedWhileDialled(t *testing.T) {
+	t.Parallel()
+	e := newEstate(t)
+	e.fleet.Failures, e.fleet.Timeout = 1, time.Second
+	s := e.terminal("0001")
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer silent.Close()
+	require.NoError(t, e.fleet.Set(Terminal{Serial: "0001", Addr: silent.Addr().String()}))
+	first := make(chan error, 1)
+	go func() {
+		_, err := e.dial("0001")
+		first <- err
+	}()
+	require.Eventually(t, func() bool { return e.state("0001") == Connecting }, time.Minute, time.Millisecond)
+	require.NoError(t, e.fleet.Set(Terminal{Serial: "0001", Addr: s.addr}))
+	require.Error(t, <-first)
+	status, err := e.fleet.Status("0001")
+	require.NoError(t, err)
+	require.Equal(t, Idle, status.State)
+	require.Zero(t, status.Failures)
 }
 
 // Keep tries a terminal that has moved at once, as Dial does.

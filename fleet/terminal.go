@@ -198,25 +198,26 @@ func (f *Fleet) pausedNow(t *terminal) error {
 }
 
 // begin turns waiting into connecting, unless who was before in the queue has
-// failed once too often, or the terminal has been removed meanwhile.
-func (f *Fleet) begin(t *terminal) error {
+// failed once too often, or the terminal has been removed meanwhile. It returns what
+// the terminal is by now.
+func (f *Fleet) begin(t *terminal) (at Terminal, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	t.waiting--
 	defer f.changed(t)
 	if f.terminals[strings.ToLower(t.Serial)] != t {
-		return unknown(t.Serial)
+		return at, unknown(t.Serial)
 	}
 	if err := f.pausedNow(t); err != nil {
-		return err
+		return at, err
 	}
 	t.connecting++
-	return nil
+	return t.Terminal, nil
 }
 
 // end turns connecting into what came of it. An error counts only if the caller
-// was still waiting for the connection.
-func (f *Fleet) end(t *terminal, conn *countedConn, err error, wanted bool) {
+// was still waiting for the connection, and the terminal has not moved meanwhile.
+func (f *Fleet) end(t *terminal, at Terminal, conn *countedConn, err error, wanted bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	t.connecting--
@@ -226,7 +227,7 @@ func (f *Fleet) end(t *terminal, conn *countedConn, err error, wanted bool) {
 		if conn.onClose(func() { f.update(t, func() { t.connections-- }) }) {
 			t.connections++
 		}
-	case wanted && !ours(err):
+	case wanted && t.Terminal == at && !ours(err):
 		f.failed(t, err)
 	}
 	f.changed(t)

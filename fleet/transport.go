@@ -18,7 +18,9 @@ import (
 // [hsmtls.Provider.Transport]; errors wrap those of [Fleet.Dial].
 func (f *Fleet) Transport() *http.Transport {
 	t := f.Provider.Transport(nil)
-	t.DialTLSContext = func(ctx context.Context, _, addr string) (net.Conn, error) {
+	first := t.DialTLSContext // dials nothing, and has the Provider close idle connections when it switches
+	t.DialTLSContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		_, _ = first(ctx, network, addr)
 		serial, err := f.serialOf(addr)
 		if err != nil {
 			return nil, err
