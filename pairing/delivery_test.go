@@ -128,11 +128,13 @@ func TestRetiringFails(t *testing.T) {
 	w.registry.set(nil, func(*x509.Certificate) error { return errBroken })
 	require.NoError(t, w.try(t.Context(), "1", w.tap(t), delivered))
 	require.Len(t, w.of("1"), 2)
+	newer := w.List()[0].Certificate
+	require.Equal(t, http.StatusOK, ask(w, "GET", "/", "", as(newer)).Code)
+	require.Len(t, w.of("1"), 2, "it fails again")
 	w.registry.set(nil, nil)
 
 	require.Equal(t, http.StatusOK, ask(w, "GET", "/", "", as(old)).Code)
 	require.Len(t, w.of("1"), 2, "the old one proves nothing")
-	newer := w.List()[0].Certificate
 	require.Equal(t, http.StatusOK, ask(w, "GET", "/", "", as(newer)).Code)
 	require.Equal(t, []*x509.Certificate{newer}, w.of("1"))
 	requireRefusal(t, ask(w, "GET", "/", "", as(old)), http.StatusForbidden)

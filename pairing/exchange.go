@@ -139,16 +139,17 @@ func (t *Terminal) unlist(ctx context.Context, c *x509.Certificate) error {
 	return s.journal.end(fingerprintOf(c))
 }
 
-// retire unlists a certificate that another took the place of.
-func (t *Terminal) retire(ctx context.Context, c *x509.Certificate, why string) {
+// retire unlists a certificate that another took the place of, and reports whether it did.
+func (t *Terminal) retire(ctx context.Context, c *x509.Certificate, why string) bool {
 	ctx, cancel := lasting(ctx)
 	defer cancel()
 	id, _ := POSID(c)
 	if err := t.unlist(ctx, c); err != nil {
 		t.log().Error("certificate of POS not retired", slog.String("posId", id), slog.Any("error", err))
-		return
+		return false
 	}
 	t.log().Info("certificate of POS retired", append([]any{slog.String("posId", id), slog.String("reason", why)}, described(c)...)...)
+	return true
 }
 
 func (x *exchange) audit(level slog.Level, what, posID string, more ...any) {

@@ -36,9 +36,9 @@ type liveConn struct {
 	net.Conn
 	live   *live
 	source string
+	via    *liveListener // that accepted it
 
 	// Guarded by live.mu.
-	via  *liveListener // that accepted it
 	gone bool
 	cert *x509.Certificate // of the POS, nil for a stranger
 	id   string
@@ -61,11 +61,11 @@ func (c *liveConn) Close() error {
 }
 
 // accept adds a connection, or refuses to.
-func (l *live) accept(conn net.Conn) (*liveConn, bool) {
-	c := &liveConn{Conn: conn, live: l, source: sourceOf(conn.RemoteAddr().String())}
+func (l *live) accept(conn net.Conn, via *liveListener) (*liveConn, bool) {
+	c := &liveConn{Conn: conn, live: l, source: sourceOf(conn.RemoteAddr().String()), via: via}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.unknown >= maxStrangers || l.strangers[c.source] >= maxStrangersPerSource {
+	if via.ended || l.unknown >= maxStrangers || l.strangers[c.source] >= maxStrangersPerSource {
 		return nil, false
 	}
 	l.conns[c] = struct{}{}
@@ -134,7 +134,8 @@ func (l *live) closeIf(of func(POS) bool) int {
 // A liveListener tracks what it accepts.
 type liveListener struct {
 	net.Listener
-	live *live
+	live  *live
+	ended bool // guarded by live.mu
 }
 
 // Accept returns the next connection there is room for.
@@ -144,23 +145,18 @@ func (l *liveListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if c, ok := l.live.accept(conn); ok {
-			l.own(c)
+		if c, ok := l.live.accept(conn, l); ok {
 			return c, nil
 		}
 		_ = conn.Close()
 	}
 }
 
-func (l *liveListener) own(c *liveConn) {
-	l.live.mu.Lock()
-	defer l.live.mu.Unlock()
-	c.via = l
-}
-
-// closeAll closes what the listener has accepted, and nothing of another one.
+// closeAll closes what the listener has accepted or is accepting, and nothing of
+// another one.
 func (l *liveListener) closeAll() {
 	l.live.mu.Lock()
+	l.ended = true
 	var ending []*liveConn
 	for c := range l.live.conns {
 		if c.via == l {

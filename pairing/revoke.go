@@ -73,7 +73,9 @@ func (t *Terminal) used(ctx context.Context, p POS) {
 	}
 	for _, c := range t.of(p.ID) {
 		if c.NotBefore.Before(p.Certificate.NotBefore) {
-			t.retire(ctx, c, "a newer one is in use")
+			if !t.retire(ctx, c, "a newer one is in use") {
+				s.retired.Delete(f) // the next request tries again
+			}
 		}
 	}
 }

@@ -179,15 +179,15 @@ func TestPosTrust(t *testing.T) {
 // TestStrangersAreLimited opens connections that say nothing.
 func TestStrangersAreLimited(t *testing.T) {
 	t.Parallel()
-	l := newLive()
+	l, via := newLive(), new(liveListener)
 	pair := func() net.Conn { c, _ := net.Pipe(); t.Cleanup(func() { c.Close() }); return c }
 	var held []*liveConn
 	for range maxStrangersPerSource {
-		c, ok := l.accept(pair())
+		c, ok := l.accept(pair(), via)
 		require.True(t, ok)
 		held = append(held, c)
 	}
-	_, ok := l.accept(pair())
+	_, ok := l.accept(pair(), via)
 	require.False(t, ok, "this source has enough")
 	require.True(t, l.mark(held[0], POS{"1", &x509.Certificate{}}))
 	require.True(t, l.mark(held[0], POS{"1", &x509.Certificate{}}))
@@ -195,7 +195,7 @@ func TestStrangersAreLimited(t *testing.T) {
 	l.byPOS["2"] = maxPerPOS
 	require.False(t, l.mark(held[1], POS{"2", &x509.Certificate{}}))
 	delete(l.byPOS, "2")
-	c, ok := l.accept(pair())
+	c, ok := l.accept(pair(), via)
 	require.True(t, ok, "a POS is no stranger")
 	for _, c := range append(held, c) {
 		require.NoError(t, c.Close())
@@ -209,7 +209,7 @@ func TestStrangersAreLimited(t *testing.T) {
 	l.mark(nil, POS{})
 	require.Zero(t, l.closeIf(func(POS) bool { return true }))
 	l.unknown = maxStrangers
-	_, ok = l.accept(pair())
+	_, ok = l.accept(pair(), via)
 	require.False(t, ok, "the terminal has enough")
 }
 

@@ -33,7 +33,7 @@ const (
 // and of ln.
 func (t *Terminal) Serve(ctx context.Context, ln net.Listener) error {
 	s := t.state()
-	tracked := &liveListener{ln, s.live}
+	tracked := &liveListener{Listener: ln, live: s.live}
 	secure, err := t.listen(ctx, s, tracked)
 	if err != nil {
 		return errors.Join(err, ln.Close())

@@ -6,6 +6,7 @@ package pairing
 import (
 	"bufio"
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -45,6 +46,39 @@ func TestOneServeEnds(t *testing.T) {
 	cancel()
 	require.NoError(t, <-done)
 	ping()
+}
+
+// A lateListener accepts one connection, after something else has happened.
+type lateListener struct {
+	net.Listener
+	conn  net.Conn
+	after func()
+}
+
+func (l *lateListener) Accept() (net.Conn, error) {
+	conn := l.conn
+	if l.conn = nil; conn == nil {
+		return nil, net.ErrClosed
+	}
+	l.after()
+	return conn, nil
+}
+
+// TestAcceptedWhileServeEnds is about a connection that comes when the others are
+// closed already.
+func TestAcceptedWhileServeEnds(t *testing.T) {
+	t.Parallel()
+	near, far := net.Pipe()
+	defer far.Close()
+	require.NoError(t, far.SetReadDeadline(time.Now().Add(20*time.Second)))
+	late := &lateListener{conn: near}
+	tracked := &liveListener{Listener: late, live: newLive()}
+	late.after = tracked.closeAll
+	_, err := tracked.Accept()
+	require.ErrorIs(t, err, net.ErrClosed, "the other is not handed out")
+	_, err = far.Read(make([]byte, 1))
+	require.Equal(t, io.EOF, err)
+	require.Empty(t, tracked.live.conns)
 }
 
 // TestServeThatFailsIsNotShown has a provider that cannot work.
