@@ -146,12 +146,19 @@ func (c Config) checkLimits() error {
 }
 
 func (c *Config) maxConns() int                 { return orDefault(c.MaxConns, 1024) }
-func (c *Config) maxPending() int               { return orDefault(c.MaxPending, 256) }
 func (c *Config) connectTimeout() time.Duration { return orDefault(c.ConnectTimeout, 10*time.Second) }
 func (c *Config) idleTimeout() time.Duration    { return orDefault(c.IdleTimeout, time.Hour) }
 func (c *Config) maxConnAge() time.Duration     { return orDefault(c.Provider.MaxConnAge, 24*time.Hour) }
 func (c *Config) drainTimeout() time.Duration {
 	return max(0, orDefault(c.DrainTimeout, 30*time.Second))
+}
+
+// maxPending lets a client, which has no handshake, take as many as may be open.
+func (c *Config) maxPending() int {
+	if c.Mode == Client {
+		return c.maxConns()
+	}
+	return orDefault(c.MaxPending, 256)
 }
 
 func orDefault[T int | time.Duration](v, zero T) T {

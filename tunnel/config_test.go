@@ -229,15 +229,17 @@ func TestProxyAddresses(t *testing.T) {
 	}
 }
 
-// TestProxyNameIsWhole leaves a name out that is too long, for its beginning would be
-// another's.
+// TestProxyNameIsWhole leaves a name out that is too long, or would end early in C, for its
+// beginning would be another's.
 func TestProxyNameIsWhole(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	template := w.root.Client("x").Leaf
-	template.Subject.CommonName = strings.Repeat("n", maxName+1)
-	leaf := w.root.Issue(template, template.PublicKey)
-	body := appendSSL(nil, tls.ConnectionState{Version: tls.VersionTLS13, PeerCertificates: []*x509.Certificate{leaf}})
-	require.False(t, bytes.Contains(body, []byte("nnn")))
-	require.True(t, bytes.Contains(body, []byte("TLSv1.3")))
+	for _, name := range []string{strings.Repeat("n", maxName+1), "nnn\x00.example"} {
+		template := w.root.Client("x").Leaf
+		template.Subject.CommonName, template.RawSubject = name, nil
+		leaf := w.root.Issue(template, template.PublicKey)
+		body := appendSSL(nil, tls.ConnectionState{Version: tls.VersionTLS13, PeerCertificates: []*x509.Certificate{leaf}})
+		require.False(t, bytes.Contains(body, []byte("nnn")))
+		require.True(t, bytes.Contains(body, []byte("TLSv1.3")))
+	}
 }

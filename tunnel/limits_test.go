@@ -4,9 +4,11 @@
 package tunnel
 
 import (
+	"context"
 	"crypto/x509"
 	"io"
 	"net"
+	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -113,6 +115,28 @@ func TestFloodOfClient(t *testing.T) {
 	require.Error(t, refused(c.address()))
 	require.NoError(t, ping(conn))
 	require.EqualValues(t, 1, c.Status().Ended[ReasonFull])
+}
+
+// TestBurstOfClient has many connections wait for a client, which are fewer than may be
+// open: MaxPending is not about them.
+func TestBurstOfClient(t *testing.T) {
+	t.Parallel()
+	const burst = 100
+	w := newWorld(t)
+	cfg := w.clientConfig("unix:" + filepath.Join(t.TempDir(), "nobody"))
+	cfg.MaxPending = 1
+	tunnel, err := Listen(t.Context(), cfg)
+	require.NoError(t, err)
+	for range burst {
+		w.plain("tcp", tunnel.Addr().String())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- tunnel.Serve(ctx) }()
+	require.Eventually(t, func() bool { return tunnel.Status().Accepted == burst }, 10*time.Second, time.Millisecond)
+	cancel()
+	require.NoError(t, <-done)
+	require.Zero(t, tunnel.Status().Ended[ReasonFull])
 }
 
 func TestIdleReaper(t *testing.T) {

@@ -31,6 +31,9 @@ type link struct {
 	to, from atomic.Int64 // bytes carried to the target, and from it
 	moved    atomic.Int64 // when the last byte was, since began
 
+	writing sync.Mutex // to a plain side that is TCP
+	reset   bool       // writing has found it so
+
 	mu     sync.Mutex
 	why    Reason // empty while nothing is wrong
 	err    error  // what was wrong, nil for nothing

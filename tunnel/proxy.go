@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"strings"
 )
 
 // The PROXY protocol, version 2: the binary header of sections 2.2 to 2.2.5 of its
@@ -71,7 +72,8 @@ func appendPath(body []byte, addr net.Addr) []byte {
 }
 
 // maxName is the longest common name that is passed on. RFC 5280 appendix A.1 allows
-// 64 characters; a part of a name would be another name.
+// 64 characters; a part of a name would be another name, which is what a zero byte makes
+// of it for a target in C.
 const maxName = 256
 
 // appendSSL appends PP2_TYPE_SSL. Verify is zero: nobody gets here whose
@@ -87,7 +89,7 @@ func appendSSL(body []byte, cs tls.ConnectionState) []byte {
 	value := []byte{flags, 0, 0, 0, 0}
 	value = appendTLV(value, typeSSLVersion, tlsVersion(cs.Version))
 	if len(cs.PeerCertificates) > 0 {
-		if name := commonName(cs.PeerCertificates[0]); name != "" && len(name) <= maxName {
+		if name := commonName(cs.PeerCertificates[0]); name != "" && len(name) <= maxName && !strings.Contains(name, "\x00") {
 			value = appendTLV(value, typeSSLCN, name)
 		}
 	}

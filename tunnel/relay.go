@@ -6,10 +6,12 @@ package tunnel
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/hsmtls/hsmtls-go/hsmtls"
@@ -45,7 +47,7 @@ func (l *link) carry(dst, src net.Conn, mine *atomic.Int64, all *atomic.Uint64) 
 		n, err := src.Read(buffer[:])
 		l.touch()
 		if n > 0 {
-			written, failed := dst.Write(buffer[:n])
+			written, failed := l.write(dst, buffer[:n])
 			mine.Add(int64(written))
 			all.Add(uint64(written))
 			l.touch()
@@ -55,6 +57,9 @@ func (l *link) carry(dst, src net.Conn, mine *atomic.Int64, all *atomic.Uint64) 
 			}
 		}
 		switch {
+		case err == io.EOF && l.wasReset(src):
+			l.sever(ReasonBroken, syscall.ECONNRESET)
+			return
 		case err == io.EOF:
 			closeWrite(dst)
 			return
@@ -63,6 +68,30 @@ func (l *link) carry(dst, src net.Conn, mine *atomic.Int64, all *atomic.Uint64) 
 			return
 		}
 	}
+}
+
+// write remembers a reset of the plain side: the system tells it once, and whoever
+// reads afterwards is told an end.
+func (l *link) write(dst net.Conn, b []byte) (int, error) {
+	if _, plain := dst.(*net.TCPConn); !plain {
+		return dst.Write(b)
+	}
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	n, err := dst.Write(b)
+	l.reset = l.reset || errors.Is(err, syscall.ECONNRESET)
+	return n, err
+}
+
+// wasReset reports whether an end that was read is none. Where the connection is gone,
+// a write to it does not last.
+func (l *link) wasReset(src net.Conn) bool {
+	if c, plain := src.(*net.TCPConn); !plain || c.CloseRead() == nil {
+		return false
+	}
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	return l.reset
 }
 
 // deaf is for a side that takes no more. It may have said why, so what it has sent

@@ -134,6 +134,25 @@ func TestResetIsNoEnd(t *testing.T) {
 	s.ended(ReasonBroken)
 }
 
+// TestResetIsNoEndForAWriter has the target break off while something is written to it: the
+// system tells the writer of the reset, and the reader of an end.
+func TestResetIsNoEndForAWriter(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.start(w.serverConfig(w.target(func(conn net.Conn) {
+		_, _ = conn.Write([]byte("half"))
+		_, _ = io.ReadFull(conn, make([]byte, 1<<20))
+		_ = conn.(*net.TCPConn).SetLinger(0)
+	})))
+	for range 20 {
+		d := strictDial(t, w, s.address())
+		go func() { _, _ = io.Copy(d, neverending{}) }()
+		_, err := io.ReadAll(d)
+		require.Error(t, err)
+		s.ended(ReasonBroken)
+	}
+}
+
 // TestRefusedTarget ends the client's connection, and says so.
 func TestRefusedTarget(t *testing.T) {
 	t.Parallel()
