@@ -28,9 +28,9 @@ const accepted = "accepted"
 //
 // Nil is no audit log, and its methods do nothing.
 type auditLog struct {
-	file   *auditFile
-	log    *slog.Logger
-	anonym limiter // of handshakes that came to no certificate
+	file *auditFile
+	log  *slog.Logger
+	vain limiter // of handshakes that came to nothing
 
 	accepted, refused, failed, signatures atomic.Uint64
 }
@@ -51,7 +51,7 @@ func (l *auditLog) Handshake(e hsmtls.HandshakeEvent) {
 	outcome, word := handshakeReason(e.Err)
 	peer := peerOf(e)
 	l.count(outcome)
-	if e.Err != nil && peer == nil && !l.anonym.pass() {
+	if e.Err != nil && !l.vain.pass() {
 		return
 	}
 	l.omitted()
@@ -89,7 +89,7 @@ func (l *auditLog) count(outcome string) {
 
 // omitted says how many records there are not.
 func (l *auditLog) omitted() {
-	if n := l.anonym.take(); n > 0 {
+	if n := l.vain.take(); n > 0 {
 		l.write("handshakes-omitted", slog.Int("count", n))
 	}
 }
@@ -162,7 +162,7 @@ func present(pairs ...string) (attrs []slog.Attr) {
 }
 
 func refusedFor(decision, word string, err error) []slog.Attr {
-	return present("decision", decision, "reason", word, "error", clean(err.Error()))
+	return present("decision", decision, "reason", word, "error", auditText(err.Error()))
 }
 
 func agreed(r hsmtls.ConnReport) []slog.Attr {
@@ -182,7 +182,7 @@ func identified(c *x509.Certificate) []slog.Attr {
 	if c == nil {
 		return nil
 	}
-	return present("peer", clean(c.Subject.String()), "issuer", clean(c.Issuer.String()), "serial", c.SerialNumber.Text(16),
+	return present("peer", auditText(c.Subject.String()), "issuer", auditText(c.Issuer.String()), "serial", c.SerialNumber.Text(16),
 		"spki", fmt.Sprintf("%x", sha256.Sum256(c.RawSubjectPublicKeyInfo)), "sha256", fingerprintText(c))
 }
 

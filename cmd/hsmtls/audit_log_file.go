@@ -36,7 +36,7 @@ func openAuditFile(path string, warn func(format string, args ...any)) (*auditFi
 	if err != nil {
 		return nil, err
 	}
-	return &auditFile{path: path, warn: warn, file: file}, nil
+	return &auditFile{path: path, warn: warn, file: file, torn: isTorn(file)}, nil
 }
 
 // openSafely appends to path, or begins it for its owner's eyes. It refuses what is not a
@@ -50,7 +50,7 @@ func openSafely(path string) (_ *os.File, err error) {
 	if dir.Mode()&fs.ModeSticky == 0 && dir.Mode().Perm()&0o002 != 0 {
 		return nil, fmt.Errorf("%w: everybody can write to the folder of %s", errAuditFile, path)
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|openFlags, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE|openFlags, 0o600)
 	if err != nil {
 		return nil, noLink(path, err)
 	}
@@ -72,6 +72,18 @@ func checkAuditFile(path string, f *os.File) error {
 		return fmt.Errorf("%w: others can write to %s, which has mode %04o", errAuditFile, path, info.Mode().Perm())
 	}
 	return checkOwner(path, info)
+}
+
+// isTorn reports whether the last line of a file has no end, which a full disk or a crash may
+// have taken.
+func isTorn(f *os.File) bool {
+	info, err := f.Stat()
+	if err != nil || info.Size() == 0 {
+		return false
+	}
+	var last [1]byte
+	_, err = f.ReadAt(last[:], info.Size()-1)
+	return err == nil && last[0] != '\n'
 }
 
 // Write takes one record. It always succeeds: there is nobody to tell but the operator.
@@ -115,7 +127,7 @@ func (f *auditFile) reopen() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.file.Close()
-	f.file, f.torn = file, false
+	f.file, f.torn = file, isTorn(file)
 	return nil
 }
 

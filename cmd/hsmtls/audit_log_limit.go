@@ -8,11 +8,12 @@ import (
 	"time"
 )
 
-// anonymousRecords is how many handshakes a second without a certificate have a record of
-// their own. Anybody on the network can cause them, and must not fill the disk.
-const anonymousRecords = 20
+// vainRecords is how many handshakes a second that came to nothing have a record of their
+// own. Anybody on the network can cause them, with a certificate that he has made himself or
+// without one, and must not fill the disk.
+const vainRecords = 20
 
-// A limiter lets anonymousRecords a second pass, and counts the rest. The zero value has
+// A limiter lets vainRecords a second pass, and counts the rest. The zero value has
 // seen none. It is safe for concurrent use.
 type limiter struct {
 	now func() time.Time // nil for the clock
@@ -34,7 +35,7 @@ func (l *limiter) pass() bool {
 	if second := now().Unix(); second != l.second {
 		l.second, l.passed = second, 0
 	}
-	if l.passed == anonymousRecords {
+	if l.passed == vainRecords {
 		l.dropped++
 		return false
 	}

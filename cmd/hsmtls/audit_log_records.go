@@ -29,9 +29,21 @@ func auditAttr(_ []string, a slog.Attr) slog.Attr {
 	case a.Value.Kind() == slog.KindTime:
 		return slog.String(a.Key, a.Value.Time().UTC().Format(time.RFC3339Nano))
 	case a.Value.Kind() == slog.KindString:
-		return slog.String(a.Key, clean(a.Value.String()))
+		return slog.String(a.Key, auditText(a.Value.String()))
 	}
 	return a
+}
+
+// maxAuditText is how long a text in a record may be. A stranger's certificate may have names
+// of a quarter of a megabyte.
+const maxAuditText = 2 << 10
+
+// auditText is foreign text as a record has it.
+func auditText(s string) string {
+	if len(s) > maxAuditText {
+		s = s[:maxAuditText] + "…"
+	}
+	return clean(s)
 }
 
 // An audited is what the audit log makes of a record that a package logs.

@@ -150,24 +150,25 @@ func TestAuditLogOfHandshakes(t *testing.T) {
 	require.Empty(t, said.text())
 }
 
-// TestAuditLogOfStrangers holds that whoever has no certificate cannot fill the disk, and
-// that what is left out is counted.
+// TestAuditLogOfStrangers holds that whoever is not accepted cannot fill the disk, with a
+// certificate or without, and that what is left out is counted.
 func TestAuditLogOfStrangers(t *testing.T) {
 	t.Parallel()
 	log, path, _ := audit(t)
 	at := time.Unix(1000, 0)
-	log.anonym.now = func() time.Time { return at }
-	for range 3 * anonymousRecords {
-		log.Handshake(hsmtls.HandshakeEvent{Server: true, Err: io.EOF})
+	log.vain.now = func() time.Time { return at }
+	stranger := testpki.NewRoot("stranger").Client("stranger").Leaf
+	for i := range 3 * vainRecords {
+		log.Handshake(hsmtls.HandshakeEvent{Server: true, Err: []error{io.EOF, unaccepted(stranger)}[i%2]})
 	}
-	require.Len(t, records(t, path), anonymousRecords)
+	require.Len(t, records(t, path), vainRecords)
 	log.Handshake(hsmtls.HandshakeEvent{Report: hsmtls.ConnReport{Peer: testpki.NewRoot("x").Client("till").Leaf}})
 	all := records(t, path)
-	require.Equal(t, map[string]any{"event": "handshakes-omitted", "count": 2. * anonymousRecords}, all[anonymousRecords])
-	require.Equal(t, accepted, all[anonymousRecords+1]["decision"], "a peer with a certificate has its record")
+	require.Equal(t, map[string]any{"event": "handshakes-omitted", "count": 2. * vainRecords}, all[vainRecords])
+	require.Equal(t, accepted, all[vainRecords+1]["decision"], "a peer that is accepted has its record")
 	at = at.Add(time.Second)
 	log.Handshake(hsmtls.HandshakeEvent{Server: true, Err: io.EOF})
-	require.Len(t, records(t, path), anonymousRecords+3)
+	require.Len(t, records(t, path), vainRecords+3)
 }
 
 // TestAuditLogThatCannotBeWritten holds that the service goes on, and no record is lost.
@@ -317,4 +318,9 @@ func TestAuditLogNamesRefused(t *testing.T) {
 	require.Equal(t, leaf, peerOf(hsmtls.HandshakeEvent{Err: fmt.Errorf("wrapped: %w", err)}))
 	require.ErrorIs(t, p.VerifyPeer(tls.ConnectionState{}), tunnel.ErrNotAllowed)
 	log.nameRefused(new(hsmtls.Provider))
+}
+
+// unaccepted is the error of a handshake with a peer that is not trusted.
+func unaccepted(leaf *x509.Certificate) error {
+	return &tls.CertificateVerificationError{UnverifiedCertificates: []*x509.Certificate{leaf}, Err: x509.UnknownAuthorityError{Cert: leaf}}
 }

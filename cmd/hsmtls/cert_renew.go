@@ -50,6 +50,7 @@ another CA than the present certificate, out of date, not later than the present
 or if it has a subject, a name or a usage that the present one has not. What is to
 change is said by name: --subject, --dns, --ip and --uri-san ask for other names, in
 both steps; --issuer admits another CA, --usage another usage, --earlier an earlier end.
+An answer with the present certificate keeps it, and is no error.
 
 Programs that have the alias open present the new certificate in new connections: the
 one that renews at once, others when they refresh.
@@ -124,16 +125,23 @@ func (a *app) renew(ctx context.Context, alias string, r certRenewal, how keysto
 			return err
 		}
 		return a.withKeys(ctx, func(keys *keystore.Store) error {
+			verb := "renewed"
+			if present, err := keys.Identity(ctx, alias); err == nil && present.Chain[0].Equal(answer[0]) {
+				verb = "kept"
+			}
 			if _, err := keys.AcceptRenewal(ctx, alias, how, answer); err != nil {
 				return err
 			}
-			return a.injected(ctx, keys, alias, "renewed")
+			return a.injected(ctx, keys, alias, verb)
 		})
 	}
 	return a.renewOnline(ctx, alias, r, how)
 }
 
 func (a *app) renewOnline(ctx context.Context, alias string, r certRenewal, how keystore.Renewal) error {
+	if err := r.est.check(); err != nil {
+		return err
+	}
 	return a.withProvider(ctx, func(p *hsmtls.Provider, _ *truststore.Store) error {
 		keys := p.Keys.(*keystore.Store)
 		transport := p.Transport(hsmtls.Alias(alias))

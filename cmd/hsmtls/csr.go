@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"net"
 	"net/url"
+	"regexp"
 
 	"github.com/spf13/cobra"
 
@@ -68,10 +69,20 @@ func (r *csrRequest) register(c *cobra.Command) {
 
 func (r csrRequest) isSet() bool { return r.subject != "" || len(r.dns)+len(r.ips)+len(r.uris) > 0 }
 
+// hostName is one of RFC 1123 section 2.1, whose first label may be a wildcard.
+var hostName = regexp.MustCompile(`^(\*\.)?` + hostLabel + `(\.` + hostLabel + `)*$`)
+
+const hostLabel = `[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?`
+
 func (r csrRequest) parse() (keystore.Request, error) {
 	subject, err := parseSubject(r.subject)
 	if err != nil {
 		return keystore.Request{}, usagef("invalid argument %q for --subject: %w", r.subject, err)
+	}
+	for _, name := range r.dns {
+		if len(name) > 253 || !hostName.MatchString(name) {
+			return keystore.Request{}, usagef("invalid argument %q for --dns: no valid host name", name)
+		}
 	}
 	request := keystore.Request{Subject: subject, DNSNames: r.dns, IPAddresses: r.ips}
 	for _, s := range r.uris {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -35,6 +36,15 @@ func (s *estServer) register(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&s.label, "est-label", "", "`LABEL` of one of the CAs behind the server")
 	f.DurationVar(&s.wait, "wait", 0, "`TIME` to wait for a CA that wants to be asked again later; none if missing")
+}
+
+// check refuses a URL before there is a key, and a question for a PIN, in vain. One
+// with a password in it is not repeated.
+func (s *estServer) check() error {
+	if u, err := url.Parse(s.url); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
+		return &usageError{fmt.Errorf("%w: the URL has to be https with a host and nothing else", est.ErrIncomplete)}
+	}
+	return nil
 }
 
 // client is an EST client that speaks through h.
@@ -73,6 +83,9 @@ func (a *app) estCommand() *cobra.Command {
 
 // withEST opens what speaks to an EST server: as the alias, or as nobody.
 func (a *app) withEST(ctx context.Context, s estServer, present string, f func(*hsmtls.Provider, *est.Client) error) error {
+	if err := s.check(); err != nil {
+		return err
+	}
 	return a.withProvider(ctx, func(p *hsmtls.Provider, _ *truststore.Store) error {
 		transport := p.AnonymousTransport()
 		if present != "" {

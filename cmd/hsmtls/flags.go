@@ -116,8 +116,12 @@ func uriAttribute(uri, name string) string {
 	return ""
 }
 
-// modulePath returns the PKCS#11 library for commands that open no token.
+// modulePath returns the PKCS#11 library for commands that open no token. What is no
+// URI of one is not repeated: there may be a PIN in it.
 func (g *globals) modulePath() (string, error) {
+	if g.uri != "" && !strings.HasPrefix(g.uri, "pkcs11:") {
+		return "", &usageError{errURI}
+	}
 	if g.module != "" {
 		return g.module, nil
 	}
@@ -128,6 +132,7 @@ func (g *globals) modulePath() (string, error) {
 }
 
 var (
+	errURI      = errors.New("a PKCS#11 URI begins with pkcs11:")
 	errNoModule = errors.New("no PKCS#11 module is named")
 	errNoRoots  = errors.New("no acquirer or vendor root is named")
 )

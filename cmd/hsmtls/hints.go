@@ -37,6 +37,7 @@ var hints = []hint{
 	{is(hsm.ErrPINFile), "chmod 600 the file: a PIN is for its owner only"},
 	{is(hsm.ErrPINLocked), "hsmtls token unblock-pin sets a new user PIN with the SO PIN"},
 	{is(hsm.ErrPINFinalTry), "one more wrong PIN locks the token: check the PIN, or set a new one with hsmtls token unblock-pin"},
+	{isPINLength, "hsmtls token list --json shows how long a PIN may be: min_pin, max_pin"},
 	{is(hsm.ErrPIN), "it was tried once; after some wrong tries a token locks, so check the file before the next"},
 	{is(hsm.ErrAmbiguous), "HSMTLS_SERIAL, or serial= in --uri, tells tokens with one label apart; hsmtls token list shows the serials"},
 	{is(hsm.ErrNotFound), "hsmtls token list shows the tokens, --token LABEL or HSMTLS_TOKEN names one, hsmtls token init makes one of a blank"},
@@ -146,6 +147,12 @@ func as[T error]() func(error) bool {
 		var target T
 		return errors.As(err, &target)
 	}
+}
+
+// isPINLength finds a PIN that is too short or too long.
+func isPINLength(err error) bool {
+	var answer *hsm.Error
+	return errors.As(err, &answer) && answer.Code == 0xa2 // CKR_PIN_LEN_RANGE
 }
 
 // isCRLRule finds a rule about CRLs, not about certificates.

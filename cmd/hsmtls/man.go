@@ -37,7 +37,7 @@ func (a *app) man(root *cobra.Command, dir string) error {
 	names := make([]string, len(pages))
 	for i, page := range pages {
 		names[i] = page.file()
-		if err := os.WriteFile(filepath.Join(dir, names[i]), []byte(page.roff()), 0o644); err != nil {
+		if err := replaceFile(filepath.Join(dir, names[i]), []byte(page.roff())); err != nil {
 			return err
 		}
 	}

@@ -38,14 +38,15 @@ type inventory struct {
 	err  error
 }
 
-// list returns the identities. With an error it is those of before.
+// list returns the identities. With an error it is those of before. Who asks may go: what
+// was read is for the others too.
 func (i *inventory) list(ctx context.Context) ([]ending, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if time.Since(i.read) < inventoryAge {
 		return i.all, i.err
 	}
-	ctx, cancel := context.WithTimeout(ctx, inventoryTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), inventoryTime)
 	defer cancel()
 	infos, err := i.keys.Identities(ctx)
 	i.read, i.err = time.Now(), err

@@ -4,10 +4,14 @@
 package main
 
 import (
+	"context"
 	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/hsmtls/hsmtls-go/internal/hsmtest"
+	"github.com/hsmtls/hsmtls-go/keystore"
 )
 
 // TestGathererSurvivesToken has labels as anybody may have written them to a token: one
@@ -47,4 +51,17 @@ func TestGathererSurvivesToken(t *testing.T) {
 func TestMetricNamed(t *testing.T) {
 	t.Parallel()
 	require.Panics(t, func() { metricNamed("hsmtls_nothing") })
+}
+
+// TestInventoryOutlivesWhoAsks holds that who goes before the token has answered leaves no
+// failure to the others.
+func TestInventoryOutlivesWhoAsks(t *testing.T) {
+	t.Parallel()
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	i := &inventory{keys: keystore.New(hsmtest.Token(t))}
+	_, err := i.list(gone)
+	require.NoError(t, err)
+	_, err = i.list(t.Context())
+	require.NoError(t, err)
 }

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -128,7 +127,7 @@ func (a *app) writeOut(path string, data []byte) error {
 		_, err := a.stdout.Write(data)
 		return err
 	}
-	return os.WriteFile(path, data, 0o644)
+	return replaceFile(path, data)
 }
 
 // complain prints an error and a hint that may be empty.

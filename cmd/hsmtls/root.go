@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,6 +42,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	root.InitDefaultCompletionCmd() // which writes to what is set by now
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		leads(completion)
+	}
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
@@ -117,23 +122,25 @@ the PIN of a service (serve, terminal, tunnel), which must not be started again 
 
 // group is a command that only leads to others.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{
-		Use:   use,
-		Short: short,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("unknown command %q", cmd.CommandPath()+" "+args[0])
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cmd.SetOut(cmd.ErrOrStderr())
-			_ = cmd.Help()
-			return &usageError{errHelpShown}
-		},
-	}
+	c := &cobra.Command{Use: use, Short: short}
+	leads(c)
 	c.AddCommand(commands...)
 	return c
+}
+
+// leads makes a command show its help, and refuse what is no command.
+func leads(c *cobra.Command) {
+	c.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return fmt.Errorf("unknown command %q", cmd.CommandPath()+" "+args[0])
+		}
+		return nil
+	}
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		cmd.SetOut(cmd.ErrOrStderr())
+		_ = cmd.Help()
+		return &usageError{errHelpShown}
+	}
 }
 
 // does is the RunE of a command.
@@ -152,6 +159,9 @@ func takes(names ...string) cobra.PositionalArgs {
 		}
 		if len(args) > len(names) {
 			return fmt.Errorf("unexpected argument %q", args[len(names)])
+		}
+		if i := slices.Index(args, ""); i >= 0 {
+			return fmt.Errorf("%s is empty", names[i])
 		}
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -45,22 +46,33 @@ acquirer's server.`,
 		},
 		ValidArgsFunction: completes(),
 		RunE: a.does(func(ctx context.Context, args []string) error {
-			roots, err := a.rootsOf(ctx, args)
-			if err != nil {
-				return err
-			}
-			text := pairing.RootPEM(roots...)
-			if a.globals.json {
-				if text, err = pairing.RootJSON(roots...); err != nil {
-					return err
-				}
-				text = append(bytes.TrimRight(text, "\n"), '\n')
-			}
-			return a.writeOut(out, text)
+			return a.exportRoots(ctx, args, out)
 		}),
 	}
 	c.Flags().StringVar(&out, "out", "", "`FILE` to write; standard output if missing")
 	return c
+}
+
+func (a *app) exportRoots(ctx context.Context, aliases []string, out string) error {
+	roots, err := a.rootsOf(ctx, aliases)
+	if err != nil {
+		return err
+	}
+	text := pairing.RootPEM(roots...)
+	if a.globals.json {
+		if text, err = pairing.RootJSON(roots...); err != nil {
+			return err
+		}
+		text = append(bytes.TrimRight(text, "\n"), '\n')
+	}
+	if err := a.writeOut(out, text); err != nil || out == "" || out == "-" {
+		return err
+	}
+	what := "roots that are named"
+	if len(aliases) > 0 {
+		what = "root of certificate " + cell(aliases[0])
+	}
+	return a.did(json.RawMessage(text), "wrote %s, the %s", cell(out), what)
 }
 
 // rootsOf returns the root of a certificate on the token, or the roots that are

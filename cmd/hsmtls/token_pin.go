@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -40,8 +41,16 @@ present PIN of the security officer.
 	return c
 }
 
-// mustHave marks flags as required, in their help too.
+// mustHave marks flags as required, in their help too. They are not to be empty.
 func mustHave(c *cobra.Command, flags ...string) {
+	c.PreRunE = func(*cobra.Command, []string) error {
+		for _, name := range flags {
+			if f := c.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
+				return fmt.Errorf("--%s is empty", name)
+			}
+		}
+		return nil
+	}
 	for _, name := range flags {
 		if err := c.MarkFlagRequired(name); err != nil {
 			panic(err) // a flag that the command has not
@@ -86,7 +95,7 @@ func (a *app) tokenSetPIN() *cobra.Command {
 	c := &cobra.Command{
 		Use:               "set-pin",
 		Short:             "change the user PIN",
-		Long:              "set-pin changes the user PIN. The present one is that of --pin-file, or asked for.\n\nJSON: token.",
+		Long:              "set-pin changes the user PIN. The present one is that of --pin-file, or asked for:\nonce to log in, once to change it.\n\nJSON: token.",
 		Args:              takes(),
 		ValidArgsFunction: completes(),
 		RunE: a.does(func(ctx context.Context, _ []string) error {
@@ -106,7 +115,7 @@ func (a *app) setPIN(ctx context.Context, newPIN hsm.PIN) error {
 	}
 	old := cfg.PIN
 	if old.IsZero() {
-		old = hsm.PINPrompt("present user PIN: ")
+		old = hsm.PINPrompt("present user PIN, to change it: ")
 	}
 	return a.withToken(ctx, func(tok *hsm.Token) error {
 		if err := tok.SetPIN(ctx, old, newPIN); err != nil {

@@ -120,7 +120,11 @@ func (a *app) trustUnrevoke() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if err := store.Allow(ctx, sum); err != nil {
+				err = store.Allow(ctx, sum)
+				if errors.Is(err, truststore.ErrNotFound) {
+					return fmt.Errorf("%w: %x is not on the deny-list", truststore.ErrNotFound, sum)
+				}
+				if err != nil {
 					return err
 				}
 				return a.did(denied{Fingerprint: fmt.Sprintf("%x", sum)}, "took %x from the deny-list", sum)
