@@ -57,7 +57,7 @@ func run(ctx context.Context, list, suffix string) error {
 	defer tok.Close()
 	roots, err := truststore.ReadCertificates(os.Getenv("HSMTLS_VENDOR_ROOT"))
 	if err != nil {
-		return err
+		return fmt.Errorf("HSMTLS_VENDOR_ROOT: %w", err)
 	}
 	anchors := truststore.Anchors{Vendor: roots}
 	trust, err := truststore.Open(ctx, tok, truststore.Config{Anchors: anchors})

@@ -47,7 +47,7 @@ func run(ctx context.Context, url string) error {
 	defer tok.Close()
 	roots, err := truststore.ReadCertificates(os.Getenv("HSMTLS_ACQUIRER_ROOT"))
 	if err != nil {
-		return err
+		return fmt.Errorf("HSMTLS_ACQUIRER_ROOT: %w", err)
 	}
 	anchors := truststore.Anchors{Acquirer: roots}
 	trust, err := truststore.Open(ctx, tok, truststore.Config{Anchors: anchors})

@@ -39,7 +39,7 @@ func main() {
 func run(ctx context.Context, url, id string, code []string) error {
 	text, err := os.ReadFile(os.Getenv("HSMTLS_TERMINAL_ROOT"))
 	if err != nil {
-		return err
+		return fmt.Errorf("HSMTLS_TERMINAL_ROOT: %w", err)
 	}
 	root, err := pairing.ParseRoot(text)
 	if err != nil {
