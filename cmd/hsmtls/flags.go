@@ -132,7 +132,7 @@ func (g *globals) modulePath() (string, error) {
 }
 
 var (
-	errURI      = errors.New("a PKCS#11 URI begins with pkcs11:")
+	errURI      = errors.New("the scheme of a PKCS#11 URI is pkcs11")
 	errNoModule = errors.New("no PKCS#11 module is named")
 	errNoRoots  = errors.New("no acquirer or vendor root is named")
 )
