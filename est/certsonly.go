@@ -6,21 +6,18 @@ package est
 import (
 	"bytes"
 	"crypto"
-	"crypto/rsa"
 	"crypto/x509"
 	"fmt"
 	"slices"
 
 	"github.com/smallstep/pkcs7"
+
+	"github.com/hsmtls/hsmtls-go/internal/largekey"
 )
 
 // maxCertificates is how many certificates an answer may have. Finding a chain among
 // them takes the square of it in signatures to verify, and nothing stops it.
 const maxCertificates = 64
-
-// maxRSABits is the size of the largest RSA key in an answer. One signature of a key
-// that fills an answer takes an hour to verify.
-const maxRSABits = 16384
 
 // certificates reads the certificates of an answer. strict wants the parameter
 // that RFC 7030 section 4.2.3 asks for, if there is one, to be right.
@@ -51,15 +48,10 @@ func parseCertsOnly(der []byte) ([]*x509.Certificate, error) {
 		return nil, fmt.Errorf("%w: no certificates", ErrAnswer)
 	case len(p7.Certificates) > maxCertificates:
 		return nil, fmt.Errorf("%w: %d certificates, %d are allowed", ErrAnswer, len(p7.Certificates), maxCertificates)
-	case slices.ContainsFunc(p7.Certificates, oversized):
-		return nil, fmt.Errorf("%w: an RSA key of more than %d bits", ErrAnswer, maxRSABits)
+	case slices.ContainsFunc(p7.Certificates, largekey.In):
+		return nil, fmt.Errorf("%w: an RSA key of more than %d bits", ErrAnswer, largekey.MaxRSABits)
 	}
 	return p7.Certificates, nil
-}
-
-func oversized(c *x509.Certificate) bool {
-	key, ok := c.PublicKey.(*rsa.PublicKey)
-	return ok && key.N.BitLen() > maxRSABits
 }
 
 // chainFor returns the certificate that answers a request, and its issuers among

@@ -21,6 +21,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/hsmtls/hsmtls-go/internal/largekey"
 	"github.com/hsmtls/hsmtls-go/internal/testpki"
 )
 
@@ -67,7 +68,7 @@ func TestLargeKey(t *testing.T) {
 	t.Parallel()
 	signer, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	for bits, want := range map[int]error{maxRSABits: nil, maxRSABits + 8: ErrAnswer} {
+	for bits, want := range map[int]error{largekey.MaxRSABits: nil, largekey.MaxRSABits + 8: ErrAnswer} {
 		n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1))
 		template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "c"}}
 		public := &rsa.PublicKey{N: n.SetBit(n, 0, 1), E: 1<<31 - 1}

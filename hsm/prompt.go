@@ -10,6 +10,8 @@ import (
 	"os"
 
 	"golang.org/x/term"
+
+	"github.com/hsmtls/hsmtls-go/internal/p11"
 )
 
 // PINPrompt asks for the PIN on the terminal of the process, without echo. A
@@ -46,24 +48,10 @@ func askOn(tty *os.File, prompt string) ([]byte, error) {
 // untilCanceled returns what read does, or calls undo when ctx ends first. Nothing
 // interrupts a read of a terminal: it goes on, and what it brings is wiped.
 func untilCanceled(ctx context.Context, read func() ([]byte, error), undo func()) ([]byte, error) {
-	type said struct {
-		text []byte
-		err  error
-	}
-	answered := make(chan said)
-	go func() {
-		text, err := read()
-		select {
-		case answered <- said{text, err}:
-		case <-ctx.Done():
-			clear(text)
-		}
-	}()
-	select {
-	case a := <-answered:
-		return a.text, a.err
-	case <-ctx.Done():
+	text, err := p11.Await(ctx, read, func(late []byte) { clear(late) })
+	if err != nil && ctx.Err() != nil {
 		undo()
 		return nil, ctx.Err()
 	}
+	return text, err
 }

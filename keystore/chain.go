@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/hsmtls/hsmtls-go/internal/largekey"
 )
 
 // maxChain is the length of the longest chain, leaf and root included.
@@ -149,19 +151,10 @@ func checkLinks(chain []*x509.Certificate, now time.Time) error {
 	return nil
 }
 
-// maxRSABits is the size of the largest RSA key with which a signature is verified:
-// of one that is large enough it takes hours, and anybody can write it.
-const maxRSABits = 16384
-
-func verifies(c *x509.Certificate) bool {
-	k, ok := c.PublicKey.(*rsa.PublicKey)
-	return !ok || k.N.BitLen() <= maxRSABits
-}
-
 // issued reports whether issuer signed c: by name, by key id where both have
 // one, and by signature.
 func issued(issuer, c *x509.Certificate) bool {
-	return bytes.Equal(c.RawIssuer, issuer.RawSubject) && keyIDsAgree(issuer, c) && verifies(issuer) && c.CheckSignatureFrom(issuer) == nil
+	return bytes.Equal(c.RawIssuer, issuer.RawSubject) && keyIDsAgree(issuer, c) && !largekey.In(issuer) && c.CheckSignatureFrom(issuer) == nil
 }
 
 func keyIDsAgree(issuer, c *x509.Certificate) bool {
@@ -172,7 +165,7 @@ func keyIDsAgree(issuer, c *x509.Certificate) bool {
 // come after it in a chain. A certificate by which a CA goes over to a new key
 // has its own name as issuer too, and is not meant.
 func selfSigned(c *x509.Certificate) bool {
-	return bytes.Equal(c.RawIssuer, c.RawSubject) && verifies(c) && c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
+	return bytes.Equal(c.RawIssuer, c.RawSubject) && !largekey.In(c) && c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
 }
 
 // A finder returns the certificates with that subject that may serve as issuers.

@@ -19,13 +19,12 @@ type draft struct {
 	made  []p11.Certificate
 }
 
-// write creates an object and reads it back. A token does not stop writing because
-// ctx ends, and what it has written after the withdrawal would stay.
+// write creates an object, to the end also if ctx ends meanwhile, and reads it back.
 func (d *draft) write(ctx context.Context, t p11.CertificateTemplate) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	longer, cancel := outlasting(ctx)
+	longer, cancel := p11.Outlasting(ctx, undoTime)
 	defer cancel()
 	made, err := d.store.device.CreateCertificate(longer, t)
 	if err != nil {

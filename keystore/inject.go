@@ -18,16 +18,6 @@ import (
 // failed one left behind, for which the caller's context no longer counts.
 const undoTime = 10 * time.Second
 
-// outlasting returns a context that ends undoTime after ctx.
-func outlasting(ctx context.Context) (context.Context, context.CancelFunc) {
-	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() { time.AfterFunc(undoTime, cancel) })
-	return longer, func() {
-		stop()
-		cancel()
-	}
-}
-
 func afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), undoTime)
 }

@@ -179,7 +179,7 @@ func (w *dataWriter) create(ctx context.Context, t p11.DataTemplate) (p11.Data, 
 	if err := ctx.Err(); err != nil {
 		return p11.Data{}, err
 	}
-	longer, cancel := outlasting(ctx)
+	longer, cancel := p11.Outlasting(ctx, undoTime)
 	defer cancel()
 	made, err := w.device.CreateData(longer, t)
 	if err == nil {

@@ -18,17 +18,6 @@ import (
 // failed one left behind, for which the caller's context no longer counts.
 const undoTime = 10 * time.Second
 
-// outlasting returns a context that ends undoTime after ctx. A token does not stop
-// writing because ctx ends, and what it has written after the removal would stay.
-func outlasting(ctx context.Context) (context.Context, context.CancelFunc) {
-	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() { time.AfterFunc(undoTime, cancel) })
-	return longer, func() {
-		stop()
-		cancel()
-	}
-}
-
 // Inject verifies chain[0] and then writes it to the token as a trusted entry
 // under name. The rest of chain are issuers that are needed to reach an anchor;
 // they are kept beside the entry and are not trusted for it. The anchor itself

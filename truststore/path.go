@@ -4,11 +4,12 @@
 package truststore
 
 import (
-	"crypto/rsa"
 	"crypto/x509"
 	"errors"
 	"slices"
 	"time"
+
+	"github.com/hsmtls/hsmtls-go/internal/largekey"
 )
 
 // A question is what is asked about a peer.
@@ -73,21 +74,13 @@ func excludes(c *x509.Certificate, usage x509.ExtKeyUsage) bool {
 type issuers map[string][]*x509.Certificate
 
 func (i issuers) add(c *x509.Certificate) {
-	if isHuge(c) {
+	if largekey.In(c) { // crypto/x509 would verify with it before the profile is asked
 		return
 	}
 	subject := string(c.RawSubject)
 	if !slices.ContainsFunc(i[subject], c.Equal) {
 		i[subject] = append(i[subject], c)
 	}
-}
-
-// isHuge reports whether a key is far beyond the profile. It is an issuer to nobody:
-// crypto/x509 would verify signatures with it before the profile is asked, for hours if
-// it is a megabyte long, and anybody may have written it to the token.
-func isHuge(c *x509.Certificate) bool {
-	key, ok := c.PublicKey.(*rsa.PublicKey)
-	return ok && key.N.BitLen() > 2*maxRSABits
 }
 
 // above returns a pool of what may lie on a path from chain upwards, chain
@@ -101,7 +94,7 @@ func (i issuers) above(chain []*x509.Certificate) *x509.CertPool {
 			continue
 		}
 		seen[string(c.Raw)] = true
-		if !isHuge(c) {
+		if !largekey.In(c) {
 			pool.AddCert(c)
 		}
 		next = append(next, i[string(c.RawIssuer)]...)

@@ -28,7 +28,7 @@ func (w *writer) create(ctx context.Context, t p11.CertificateTemplate) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	longer, cancel := outlasting(ctx)
+	longer, cancel := p11.Outlasting(ctx, undoTime)
 	defer cancel()
 	o, err := w.store.device.CreateCertificate(longer, t)
 	if err != nil {

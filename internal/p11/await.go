@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The hsmtls-go Authors
 
-//go:build cgo
-
 package p11
 
 import "context"
 
-// await returns what f does, or why ctx has ended if that is first. Then f goes on, and
+// Await returns what f does, or why ctx has ended if that is first. Then f goes on, and
 // what it brings is given to drop.
-func await[T any](ctx context.Context, f func() (T, error), drop func(T)) (none T, _ error) {
+func Await[T any](ctx context.Context, f func() (T, error), drop func(T)) (none T, _ error) {
 	type result struct {
 		value T
 		err   error

@@ -7,7 +7,6 @@ package p11_test
 
 import (
 	"context"
-	"crypto"
 	"sync"
 	"testing"
 	"time"
@@ -47,15 +46,21 @@ func TestOpenWhileAnotherCloses(t *testing.T) {
 	require.Zero(t, m.Misuse())
 }
 
-func TestOpenWaitsNoLongerThanItMay(t *testing.T) {
-	t.Parallel()
-	m, cfg := closeSlowly(t)
+// requireOpenGivesUp opens a token for no longer than a context allows.
+func requireOpenGivesUp(t *testing.T, m *faultp11.Module, cfg p11.Config, after time.Duration) {
+	t.Helper()
 	m.ResetCalls()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), after)
 	defer cancel()
 	_, err := p11.Open(ctx, cfg)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Zero(t, m.Calls("C_Login"))
+}
+
+func TestOpenWaitsNoLongerThanItMay(t *testing.T) {
+	t.Parallel()
+	m, cfg := closeSlowly(t)
+	requireOpenGivesUp(t, m, cfg, 10*time.Millisecond)
 }
 
 // TestCauseIsNotTheToken: the error of one device, given as the cause of a cancelled
@@ -109,23 +114,12 @@ func TestLastTryOfTheOfficerIsNotSpent(t *testing.T) {
 // left inside the module, is logged out all the same.
 func TestCloseLogsOutDuringAnOutage(t *testing.T) {
 	t.Parallel()
-	m := faultp11.New(t)
-	cfg := faultConfig(t, m)
-	cfg.Timeout = 100 * time.Millisecond
-	token, err := p11.Open(t.Context(), cfg)
-	require.NoError(t, err)
-	key := generate(t, token, p11.P256)
-	signer, err := token.Signer(t.Context(), key.ID, key.Public)
-	require.NoError(t, err)
-	m.Hang("C_Sign", 1)
+	m, cfg, token := withAHungCall(t)
 	defer m.Release()
-	_, err = signer.SignMessage(nil, nil, crypto.SHA256)
-	require.ErrorIs(t, err, p11.ErrBusy)
-
 	m.Fail("C_GenerateRandom", 1, faultp11.DeviceError)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	_, err = token.Random(ctx, 1)
+	_, err := token.Random(ctx, 1)
 	require.Error(t, err)
 	require.Equal(t, p11.Recovering, token.Status().State)
 	require.NoError(t, token.Close())

@@ -47,7 +47,7 @@ func Open(ctx context.Context, cfg Config) (_ Token, err error) {
 // choose finds the token in the running module. A call that hangs in it is left there
 // when ctx ends.
 func (m *module) choose(ctx context.Context, sel Selector) (TokenInfo, error) {
-	return await(ctx, func() (info TokenInfo, err error) {
+	return Await(ctx, func() (info TokenInfo, err error) {
 		err = m.call(ctx, func(raw library) error {
 			found, err := m.list(raw)
 			if err != nil {
@@ -77,7 +77,7 @@ func askPIN(ctx context.Context, cfg Config, info TokenInfo) ([]byte, error) {
 	case cfg.PIN == nil:
 		return nil, ErrNoPIN
 	}
-	pin, err := await(ctx, func() ([]byte, error) { return cfg.PIN(ctx) }, func(late []byte) { clear(late) })
+	pin, err := Await(ctx, func() ([]byte, error) { return cfg.PIN(ctx) }, func(late []byte) { clear(late) })
 	if err != nil {
 		return nil, &pinSourceError{err}
 	}

@@ -298,10 +298,11 @@ func TestModuleThatSwallowsThreads(t *testing.T) {
 	require.Zero(t, b.Misuse())
 }
 
-func TestCloseWithAHungCall(t *testing.T) {
-	t.Parallel()
-	m := faultp11.New(t)
-	cfg := faultConfig(t, m)
+// withAHungCall returns a token in which a signature hangs.
+func withAHungCall(t *testing.T) (m *faultp11.Module, cfg p11.Config, token p11.Token) {
+	t.Helper()
+	m = faultp11.New(t)
+	cfg = faultConfig(t, m)
 	cfg.Timeout = 50 * time.Millisecond
 	token, err := p11.Open(t.Context(), cfg)
 	require.NoError(t, err)
@@ -312,6 +313,12 @@ func TestCloseWithAHungCall(t *testing.T) {
 	digest := sha256.Sum256(nil)
 	_, err = signer.Sign(nil, digest[:], crypto.SHA256)
 	require.ErrorIs(t, err, p11.ErrBusy)
+	return m, cfg, token
+}
+
+func TestCloseWithAHungCall(t *testing.T) {
+	t.Parallel()
+	m, cfg, token := withAHungCall(t)
 	require.NoError(t, token.Close())
 	m.Release()
 	again, err := p11.Open(t.Context(), cfg)
