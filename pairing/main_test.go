@@ -182,18 +182,28 @@ func newWorld(t testing.TB, change ...func(*Terminal)) *world {
 func serve(t testing.TB, change ...func(*Terminal)) *world {
 	t.Helper()
 	w := newWorld(t, change...)
+	addr, end := w.serveBeside(t)
+	t.Cleanup(end)
+	w.addr = addr
+	return w
+}
+
+// serveBeside serves on one more port.
+func (w *world) serveBeside(t testing.TB) (addr string, end func()) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	w.addr = ln.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	more := len(w.Details().Addresses) + 1
 	done := make(chan error, 1)
 	go func() { done <- w.Serve(ctx, ln) }()
-	t.Cleanup(func() {
+	require.Eventually(t, func() bool { return len(w.Details().Addresses) == more }, 30*time.Second, time.Millisecond)
+	return ln.Addr().String(), func() {
+		t.Helper()
 		cancel()
 		require.NoError(t, <-done)
-	})
-	require.Eventually(t, func() bool { return len(w.Details().Addresses) == 1 }, 30*time.Second, time.Millisecond)
-	return w
+	}
 }
 
 // pos is a client of the terminal.

@@ -5,7 +5,6 @@ package pairing
 
 import (
 	"bufio"
-	"context"
 	"io"
 	"log/slog"
 	"net"
@@ -23,12 +22,7 @@ import (
 func TestOneServeEnds(t *testing.T) {
 	t.Parallel()
 	w := serve(t, withHandler)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- w.Serve(ctx, ln) }()
-	require.Eventually(t, func() bool { return len(w.Details().Addresses) == 2 }, 30*time.Second, time.Millisecond)
+	_, end := w.serveBeside(t)
 	c, b := w.paired(t, "1")
 	conn, err := c.Dial(t.Context(), b)
 	require.NoError(t, err)
@@ -43,8 +37,7 @@ func TestOneServeEnds(t *testing.T) {
 		require.NoError(t, resp.Body.Close())
 	}
 	ping()
-	cancel()
-	require.NoError(t, <-done)
+	end()
 	ping()
 }
 

@@ -201,20 +201,14 @@ func TestRootIsSentAlong(t *testing.T) {
 func TestServeTwice(t *testing.T) {
 	t.Parallel()
 	w := serve(t, withHandler)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- w.Serve(ctx, ln) }()
-	require.Eventually(t, func() bool { return len(w.Details().Addresses) == 2 }, 30*time.Second, time.Millisecond)
+	addr, end := w.serveBeside(t)
 	c, b := w.paired(t, "1")
-	c.URL = "https://" + ln.Addr().String()
+	c.URL = "https://" + addr
 	status, _, err := get(t, c, b)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, status)
 	require.NoError(t, w.Refresh(t.Context()))
-	cancel()
-	require.NoError(t, <-done)
+	end()
 	require.Len(t, w.Details().Addresses, 1)
 	require.ErrorIs(t, new(Terminal).Refresh(t.Context()), ErrIncomplete)
 }
